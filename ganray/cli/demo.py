@@ -1,0 +1,114 @@
+"""The demo: the whole line on the sample archive, through a real object store, by the same
+commands that a user types.
+
+Every step is a `ganray` command of its own; nothing is left running, however the demo ends.
+"""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from ganray import object_store
+from ganray.cli.exit_codes import DONE, SOME_INPUTS_FAILED
+from ganray.cli.picture import write_before_after
+from ganray.errors import ConfigError, RunFailedError
+from ganray.sample import write_sample
+from ganray.storage import open_store
+
+DEMO_FOLDER = Path("ganray-demo")
+MARKER = ".ganray-demo"
+ARCHIVE, RESTORED, TRAINING = "s3://archive", "s3://restored", "s3://training"
+PICTURE = "before-after.png"
+
+
+def run_demo(folder: Path, *, adversarial_steps: int) -> int:
+    """Run all steps in `folder`, which is made anew; raises RunFailedError if a step fails."""
+    started = time.monotonic()
+    signal.signal(signal.SIGTERM, _interrupt)
+    _empty(folder)
+    write_sample(folder / "sample")
+    _say("starting the object store (OpenStack Swift, S3 API, loopback)")
+    with object_store.running(folder / "store") as store:
+        os.environ.update(store.environment)
+        for uri in (ARCHIVE, RESTORED, TRAINING):
+            store.create_bucket(uri.removeprefix("s3://"))
+        num_files = _upload(folder / "sample", ARCHIVE)
+        _say(f"uploaded {num_files} files to {ARCHIVE} at {store.endpoint_url}")
+        _train(adversarial_steps)
+        _run(
+            "evaluate",
+            f"archive={ARCHIVE}/held-out",
+            f"generators=[{TRAINING}/generator.safetensors]",
+            f"output={folder}/evaluation",
+            "workers.max=0",
+        )
+        _run(
+            "restore",
+            f"source={ARCHIVE}",
+            f"target={RESTORED}",
+            f"generator={TRAINING}/generator.safetensors",
+            "workers.max=2",
+            expected=SOME_INPUTS_FAILED,
+        )
+        _run("status", RESTORED)
+        _run("verify", RESTORED)
+        picture = write_before_after(folder / PICTURE, ARCHIVE, RESTORED)
+    _say(f"\nbefore and after: {picture.resolve()}\ndone in {time.monotonic() - started:.0f} s")
+    return DONE
+
+
+def _train(adversarial_steps: int) -> None:
+    _run(
+        "train",
+        f"archive={ARCHIVE}/training",
+        f"validation={ARCHIVE}/held-out",
+        f"output={TRAINING}",
+        "workers.max=2",
+        "stages.fidelity.steps=0",
+        "stages.warmup.steps=10",
+        f"stages.adversarial.steps={adversarial_steps}",
+    )
+
+
+def _run(*words: str, expected: int = DONE) -> None:
+    """Run one command as a user would, shown before it runs."""
+    _say(f"\n$ ganray {shlex.join(words)}")
+    code = subprocess.call([sys.executable, "-m", "ganray", *words])
+    if code != expected:
+        raise RunFailedError(f"ganray {words[0]} ended with code {code}, expected {expected}")
+
+
+def _empty(folder: Path) -> None:
+    """Remove an earlier demo, and nothing else."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
+        raise ConfigError(f"{folder} exists and holds no demo; name an empty folder")
+    if folder.exists():
+        object_store.stop(folder / "store")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / MARKER).touch()
+
+
+def _upload(folder: Path, uri: str) -> int:
+    source, target = open_store(str(folder)), open_store(uri)
+    count = 0
+    for info in source.list():
+        target.write(info.key, source.read(info.key))
+        count += 1
+    return count
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """SIGTERM ends the demo as Ctrl-C does, through the context managers."""
+    raise KeyboardInterrupt
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

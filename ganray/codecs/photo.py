@@ -1,0 +1,314 @@
+"""Photographs through Pillow: PNG, JPEG, WebP and TIFF, 8-bit gray/RGB with or without alpha,
+and 16-bit gray.
+
+ICC profile, EXIF, XMP and resolution are kept. What Pillow would reduce or drop in silence
+(16-bit colour, several frames, CMYK, floats) is refused by name.
+"""
+
+import io
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+import PIL
+from PIL import ExifTags
+from PIL import Image as PillowImage
+
+from ganray.config import Section
+from ganray.errors import TooLargeError, UndecodableError, UnsupportedImageError
+from ganray.raster.image import Image, Pixels, Profile
+
+FORMATS = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp", "TIFF": "tiff"}
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
+
+COLORINTERP = {
+    "L": ("gray",),
+    "LA": ("gray", "alpha"),
+    "RGB": ("red", "green", "blue"),
+    "RGBA": ("red", "green", "blue", "alpha"),
+}
+MODES = {bands: mode for mode, bands in COLORINTERP.items()}
+DEEP_MODES = ("I;16", "I;16B", "I;16L")
+
+# TIFF/EP 12234-2 "ImageHistory": the record of what was done to an image.
+EXIF_IMAGE_HISTORY = 0x9213
+EXIF_WIDTH, EXIF_HEIGHT = 0xA002, 0xA003
+TIFF_BITS_PER_SAMPLE, TIFF_SAMPLE_FORMAT = 258, 339
+GEOTIFF_TAGS = {33550, 33922, 34264, 34735, 42113}
+TIFF_COMPRESSION_LOSSLESS = "tiff_adobe_deflate"
+WEBP_LONGEST_SIDE = 16383
+JPEG_LONGEST_SIDE = 65535
+
+
+class OutputConfig(Section):
+    """How restored images are written."""
+
+    format: Literal["same", "png", "jpeg", "webp", "tiff"] = "same"
+    """File format of the outputs; `same` keeps each input's own."""
+    jpeg_quality: int = 95
+    """Quality of lossy JPEG and WebP, 1-100; JPEG is written without chroma subsampling."""
+    png_level: int = 1
+    """zlib level of PNG, 0-9: 1 is several times faster than Pillow's default for a few percent."""
+
+
+def probe(data: bytes) -> tuple[Profile, int, int]:
+    """Profile, height and width from the header alone; `data` may be a file's beginning."""
+    with _open(data) as picture:
+        return _profile(picture, data), picture.height, picture.width
+
+
+def decode(data: bytes, *, max_pixels: int) -> Image:
+    """Decode a whole file; its size is checked against `max_pixels` before any pixel is read.
+
+    Raises UndecodableError, UnsupportedImageError or TooLargeError.
+    """
+    with _open(data) as picture:
+        profile = _profile(picture, data)
+        num_pixels = picture.width * picture.height
+        if num_pixels > max_pixels:
+            raise TooLargeError(
+                f"{picture.width}x{picture.height} is {num_pixels} pixels; limits.pixels allows "
+                f"{max_pixels}"
+            )
+        return Image(_pixels(picture, profile), profile)
+
+
+def encode(image: Image, codec: str, options: OutputConfig, history: str) -> bytes:
+    """Encode pixels and profile as `codec`; `history` goes into EXIF's ImageHistory."""
+    profile = image.profile
+    _check_encodable(image, codec)
+    pixels = np.ascontiguousarray(np.moveaxis(image.pixels, 0, -1))
+    picture = PillowImage.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    settings: dict[str, Any] = dict(_compression(codec, profile, options))
+    settings |= {"icc_profile": profile.icc} if profile.icc else {}
+    settings |= {"dpi": profile.resolution} if profile.resolution else {}
+    settings["exif"] = _exif_with_history(profile.exif, image.pixels.shape, history)
+    if profile.xmp:
+        settings |= _xmp_setting(codec, profile.xmp)
+    buffer = io.BytesIO()
+    picture.save(buffer, format=codec.upper(), **settings)
+    return buffer.getvalue()
+
+
+@contextmanager
+def _open(data: bytes) -> Iterator[PillowImage.Image]:
+    """Open a picture and turn whatever Pillow raises on it into one of ganray's errors.
+
+    Pillow raises nearly any exception on damaged files, SyntaxError and struct.error among
+    them, so that the boundary has to be this wide.
+    """
+    # Pillow's own limit is a global constant that refuses real scans; ours is configurable.
+    PillowImage.MAX_IMAGE_PIXELS = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with PillowImage.open(io.BytesIO(data), formats=tuple(FORMATS)) as picture:
+                yield picture
+    except (UndecodableError, UnsupportedImageError, TooLargeError):
+        raise
+    except PIL.UnidentifiedImageError:
+        raise UndecodableError(_describe_bytes(data)) from None
+    except MemoryError:
+        raise TooLargeError(
+            "the image needs more memory than there is; lower limits.pixels"
+        ) from None
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UndecodableError(f"damaged or truncated image: {reason}") from error
+
+
+def _describe_bytes(data: bytes) -> str:
+    if not data:
+        return "the file is empty; expected PNG, JPEG, WebP or TIFF"
+    return f"no image: it begins with {data[:12]!r}; expected PNG, JPEG, WebP or TIFF"
+
+
+def _profile(picture: PillowImage.Image, data: bytes) -> Profile:
+    codec = FORMATS[picture.format or ""]
+    _refuse_what_would_be_lost(picture, data)
+    deep = picture.mode in DEEP_MODES
+    mode, lost = ("L", ()) if deep else _decoded_mode(picture)
+    return Profile(
+        codec=codec,
+        dtype="uint16" if deep else "uint8",
+        bit_depth=16 if deep else 8,
+        colorinterp=COLORINTERP[mode],
+        resolution=_resolution(picture),
+        icc=picture.info.get("icc_profile"),
+        exif=_exif_bytes(picture),
+        xmp=_xmp_bytes(picture),
+        lossless=_is_lossless(picture, data),
+        lost=lost,
+    )
+
+
+def _refuse_what_would_be_lost(picture: PillowImage.Image, data: bytes) -> None:
+    if picture.format == "TIFF" and GEOTIFF_TAGS & set(picture.tag_v2):  # type: ignore[attr-defined]
+        raise UnsupportedImageError(
+            "a GeoTIFF: its georeference would be lost; expected a photograph"
+        )
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1:
+        raise UnsupportedImageError(f"{frames} frames or pages in one file; expected one")
+    bits = _bits_per_sample(picture, data)
+    deep = picture.mode in DEEP_MODES
+    if not deep and any(depth > 8 for depth in bits):
+        raise UnsupportedImageError(
+            f"{'+'.join(map(str, bits))}-bit {picture.format} of mode {picture.mode}: Pillow would "
+            "reduce it to 8 bits; expected 8-bit bands or 16-bit gray"
+        )
+    if deep and ("transparency" in picture.info or bits != (16,)):
+        raise UnsupportedImageError(
+            f"{'+'.join(map(str, bits))}-bit gray with transparency or packed samples; expected "
+            "plain 16-bit gray"
+        )
+
+
+def _bits_per_sample(picture: PillowImage.Image, data: bytes) -> tuple[int, ...]:
+    if picture.format == "PNG":
+        depth, color_type = data[24], data[25]
+        return (depth,) * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(color_type, 1)
+    if picture.format == "TIFF":
+        tags = picture.tag_v2  # type: ignore[attr-defined]
+        bits = tags.get(TIFF_BITS_PER_SAMPLE, (1,))
+        return tuple(bits) if isinstance(bits, tuple) else (bits,)
+    return (8,) * len(picture.getbands())
+
+
+def _decoded_mode(picture: PillowImage.Image) -> tuple[str, tuple[str, ...]]:
+    """The mode that pixels are decoded to, and what is lost on the way."""
+    transparent = "transparency" in picture.info
+    if picture.mode == "P":
+        return ("RGBA" if transparent else "RGB"), ("palette",)
+    if picture.mode == "1":
+        return "L", ("1-bit depth",)
+    if picture.mode in ("L", "RGB") and transparent:
+        return {"L": "LA", "RGB": "RGBA"}[picture.mode], ("transparent colour key",)
+    if picture.mode in COLORINTERP:
+        return picture.mode, ()
+    raise UnsupportedImageError(
+        f"{picture.format} of mode {picture.mode}; expected 8-bit gray, RGB or RGBA, or 16-bit gray"
+    )
+
+
+def _pixels(picture: PillowImage.Image, profile: Profile) -> Pixels:
+    mode = MODES[profile.colorinterp]
+    picture.load()
+    converted = picture if picture.mode in (mode, *DEEP_MODES) else picture.convert(mode)
+    array = np.asarray(converted).astype(profile.dtype, copy=False)
+    return array[np.newaxis] if array.ndim == 2 else np.moveaxis(array, -1, 0)
+
+
+def _resolution(picture: PillowImage.Image) -> tuple[float, float] | None:
+    dpi = picture.info.get("dpi")
+    if not dpi or not all(np.isfinite(float(value)) and value > 0 for value in dpi):
+        return None
+    return float(dpi[0]), float(dpi[1])
+
+
+def _exif_bytes(picture: PillowImage.Image) -> bytes | None:
+    if picture.format != "TIFF":
+        return picture.info.get("exif")
+    # A TIFF's own tags are its EXIF. Those of the pixel layout are rewritten on save, and Pillow
+    # has turned the pixels upright by the orientation, which must not be applied twice.
+    exif = PillowImage.Exif()
+    for tag, value in picture.getexif().items():
+        if tag in _DESCRIPTIVE_TIFF_TAGS:
+            exif[tag] = value
+    return exif.tobytes() if len(exif) else None
+
+
+_DESCRIPTIVE_TIFF_TAGS = frozenset(
+    tag.value
+    for tag in (
+        ExifTags.Base.ImageDescription,
+        ExifTags.Base.DocumentName,
+        ExifTags.Base.Make,
+        ExifTags.Base.Model,
+        ExifTags.Base.Software,
+        ExifTags.Base.DateTime,
+        ExifTags.Base.Artist,
+        ExifTags.Base.HostComputer,
+        ExifTags.Base.Copyright,
+        ExifTags.Base.ExifOffset,
+        ExifTags.Base.GPSInfo,
+    )
+)
+
+
+def _xmp_bytes(picture: PillowImage.Image) -> bytes | None:
+    xmp = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp")
+    return xmp.encode() if isinstance(xmp, str) else xmp
+
+
+def _is_lossless(picture: PillowImage.Image, data: bytes) -> bool:
+    return picture.format in ("PNG", "TIFF") or (picture.format == "WEBP" and b"VP8L" in data[:64])
+
+
+def _check_encodable(image: Image, codec: str) -> None:
+    longest = max(image.pixels.shape[1:])
+    limit = {"webp": WEBP_LONGEST_SIDE, "jpeg": JPEG_LONGEST_SIDE}.get(codec)
+    if limit and longest > limit:
+        raise UnsupportedImageError(
+            f"the output's longer side is {longest} pixels and {codec} holds {limit}; set "
+            "output.format=tiff"
+        )
+    deep = image.profile.bit_depth > 8
+    if codec in ("jpeg", "webp") and (
+        deep or (codec == "jpeg" and image.profile.alpha is not None)
+    ):
+        raise UnsupportedImageError(
+            f"{codec} cannot hold {'+'.join(image.profile.colorinterp)} at "
+            f"{image.profile.bit_depth} bits; set output.format=png or tiff"
+        )
+
+
+def _compression(codec: str, profile: Profile, options: OutputConfig) -> dict[str, Any]:
+    if codec == "png":
+        return {"compress_level": options.png_level}
+    if codec == "jpeg":
+        return {"quality": options.jpeg_quality, "subsampling": 0}
+    if codec == "webp":
+        lossless = profile.lossless
+        return {
+            "lossless": lossless,
+            "quality": 50 if lossless else options.jpeg_quality,
+            "exact": True,
+        }
+    return {"compression": TIFF_COMPRESSION_LOSSLESS}
+
+
+def _exif_with_history(exif: bytes | None, shape: tuple[int, ...], history: str) -> bytes:
+    """The EXIF block with the new size and one more line of ImageHistory.
+
+    A block that Pillow cannot parse is passed on as it is: it stays what it was.
+    """
+    edited = PillowImage.Exif()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            edited.load(exif or b"")
+        earlier = str(edited.get(EXIF_IMAGE_HISTORY, "")).rstrip("\0")
+        edited[EXIF_IMAGE_HISTORY] = f"{earlier}\n{history}".strip()
+        details = edited.get_ifd(ExifTags.IFD.Exif) if ExifTags.IFD.Exif in edited else {}
+        for tag, length in ((EXIF_WIDTH, shape[2]), (EXIF_HEIGHT, shape[1])):
+            if tag in details:
+                details[tag] = length
+        return edited.tobytes()
+    except (ValueError, TypeError, KeyError, SyntaxError, OSError, struct.error):
+        return exif or b""
+
+
+def _xmp_setting(codec: str, xmp: bytes) -> dict[str, Any]:
+    if codec == "tiff":
+        return {"tiffinfo": {700: xmp}}
+    if codec == "png":
+        from PIL.PngImagePlugin import PngInfo
+
+        text = PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", xmp.decode(errors="replace"))
+        return {"pnginfo": text}
+    return {"xmp": xmp}

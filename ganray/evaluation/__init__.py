@@ -1,0 +1,1 @@
+"""How close restored images are to their references."""

@@ -1,0 +1,110 @@
+"""The manifest: the table of an archive's inputs, listed lazily and probed from their headers."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import islice
+
+from ganray.codecs import catalog, photo
+from ganray.config import Section
+from ganray.errors import CodecError
+from ganray.storage import ObjectInfo, Store
+
+HEADER_BYTES = 64 * 1024
+PROBE_THREADS = 16
+RESERVED_PREFIX = "_ganray/"
+
+
+class Selection(Section):
+    """Which keys of an archive are inputs."""
+
+    include: tuple[str, ...] = ("*",)
+    """Globs of keys, relative to the archive; `*` matches any characters, slashes too."""
+    exclude: tuple[str, ...] = ()
+    """Globs of keys to leave out."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One image file of an archive, as its header describes it."""
+
+    key: str
+    etag: str
+    num_bytes: int
+    codec: str
+    dtype: str
+    num_bands: int
+    height: int
+    width: int
+
+    @property
+    def num_pixels(self) -> int:
+        return self.height * self.width
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An input whose header could not be read, and why."""
+
+    info: ObjectInfo
+    error: CodecError
+
+
+def list_images(store: Store, selection: Selection) -> Iterator[ObjectInfo]:
+    """List the archive's image files; other files and ganray's own are passed over."""
+    for info in store.list():
+        if not info.key.startswith(RESERVED_PREFIX) and _is_selected(info.key, selection):
+            yield info
+
+
+def probe_all(store: Store, infos: Iterator[ObjectInfo]) -> Iterator[Input | Unreadable]:
+    """Probe headers by several threads, in order, a bounded number ahead.
+
+    Raises StorageError if the store fails; an unreadable header is a value.
+    """
+    with ThreadPoolExecutor(PROBE_THREADS) as pool:
+        ahead: list[Future[Input | Unreadable]] = []
+        for info in infos:
+            ahead.append(pool.submit(probe_input, store, info))
+            if len(ahead) >= 4 * PROBE_THREADS:
+                yield ahead.pop(0).result()
+        for future in ahead:
+            yield future.result()
+
+
+def probe_input(store: Store, info: ObjectInfo) -> Input | Unreadable:
+    """Read one header; where the first bytes do not hold it, the whole file."""
+    try:
+        catalog.require_codec(info.key)
+        head = store.read(info.key, 0, HEADER_BYTES)
+        try:
+            profile, height, width = photo.probe(head)
+        except CodecError:
+            if info.num_bytes <= HEADER_BYTES:
+                raise
+            profile, height, width = photo.probe(store.read(info.key))
+    except CodecError as error:
+        return Unreadable(info, error)
+    return Input(
+        key=info.key,
+        etag=info.etag,
+        num_bytes=info.num_bytes,
+        codec=profile.codec,
+        dtype=profile.dtype,
+        num_bands=profile.num_bands,
+        height=height,
+        width=width,
+    )
+
+
+def first_images(store: Store, selection: Selection, number: int) -> list[ObjectInfo]:
+    """The first images of an archive, for a check or a sample."""
+    return list(islice(list_images(store, selection), number))
+
+
+def _is_selected(key: str, selection: Selection) -> bool:
+    if not catalog.is_image(key):
+        return False
+    included = any(fnmatchcase(key, glob) for glob in selection.include)
+    return included and not any(fnmatchcase(key, glob) for glob in selection.exclude)

@@ -1,0 +1,35 @@
+"""The networks that ganray can build, and the trained generators that it ships, by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ganray.config import Section, choose
+from ganray.models.compact import CompactConfig, CompactGenerator
+from ganray.models.unet_discriminator import UNetConfig, UNetDiscriminator
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network's configuration class and its constructor."""
+
+    config: type[Section]
+    build: Callable[[Any], nn.Module]
+
+
+GENERATORS = {"compact": Architecture(CompactConfig, CompactGenerator)}
+
+DISCRIMINATORS = {"unet": Architecture(UNetConfig, UNetDiscriminator)}
+
+SHIPPED = {"compact-x2": "compact-x2.safetensors"}
+"""Trained generators by name: files under ganray/models/weights, a model card beside each."""
+
+
+def shipped_path(name: str) -> Path:
+    """The file of a shipped generator; ConfigError lists the known names."""
+    filename = SHIPPED[choose("generator", name, list(SHIPPED))]
+    return Path(str(files("ganray.models").joinpath("weights", filename)))

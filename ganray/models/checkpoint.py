@@ -1,0 +1,177 @@
+"""Checkpoints: safetensors whose metadata says everything needed to build and use the network.
+
+Only ganray's own files are read. A pickle is never opened: it can run code.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+from ganray import __version__
+from ganray.config import Section, build_config, choose
+from ganray.errors import CheckpointError
+from ganray.models.catalog import GENERATORS, SHIPPED, shipped_path
+from ganray.models.radius import measure_radius
+from ganray.storage import read_uri
+
+FORMAT = "ganray-checkpoint-1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A generator with all that a restoration must know about it.
+
+    `digest` names the file's content; `trained_on` and `training` are the provenance that the
+    training job wrote.
+    """
+
+    generator: nn.Module = field(repr=False)
+    architecture: str
+    network: Section
+    bands: int
+    scale: int
+    radius: int
+    value_range: tuple[float, float]
+    trained_on: str
+    training: dict[str, Any]
+    digest: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a checkpoint says of its own making."""
+
+    trained_on: str
+    training: dict[str, Any]
+
+
+def build_generator(architecture: str, values: dict[str, Any]) -> tuple[nn.Module, Section]:
+    """A generator of random weights, with its validated configuration."""
+    choice = GENERATORS[choose("generator", architecture, list(GENERATORS))]
+    network = build_config(choice.config, values)
+    return choice.build(network), network
+
+
+def encode_checkpoint(
+    generator: nn.Module, architecture: str, network: Section, provenance: Provenance
+) -> bytes:
+    """Serialise a generator; its receptive-field radius is measured here."""
+    values = network.model_dump(mode="json")
+    metadata = {
+        "architecture": architecture,
+        "network": values,
+        "scale": values["scale"],
+        "bands": values["bands"],
+        "receptive_field_radius": measure_radius(
+            generator, bands=values["bands"], scale=values["scale"]
+        ),
+        "value_range": [0.0, 1.0],
+        "trained_on": provenance.trained_on,
+        "training": provenance.training,
+        "ganray_version": __version__,
+    }
+    tensors = {name: t.detach().cpu().contiguous() for name, t in generator.state_dict().items()}
+    return safetensors.torch.save(tensors, {"format": FORMAT, "ganray": json.dumps(metadata)})
+
+
+def decode_checkpoint(data: bytes, source: str) -> Checkpoint:
+    """Read what `encode_checkpoint` wrote; `source` names the file in errors.
+
+    Raises CheckpointError, saying what was found, for any other file.
+    """
+    metadata = _read_metadata(data, source)
+    try:
+        generator, network = build_generator(metadata["architecture"], metadata["network"])
+        _load_tensors(generator, safetensors.torch.load(data), source)
+        low, high = metadata["value_range"]
+        return Checkpoint(
+            generator=generator.eval(),
+            architecture=metadata["architecture"],
+            network=network,
+            bands=metadata["bands"],
+            scale=metadata["scale"],
+            radius=metadata["receptive_field_radius"],
+            value_range=(low, high),
+            trained_on=metadata["trained_on"],
+            training=metadata["training"],
+            digest=digest_bytes(data),
+            version=metadata["ganray_version"],
+        )
+    except KeyError as error:
+        raise CheckpointError(
+            f"{source} lacks {error} in its metadata; expected all keys of {FORMAT}"
+        ) from error
+
+
+def load_checkpoint(generator: str) -> Checkpoint:
+    """Load a generator by catalog name, path or URI."""
+    return decode_checkpoint(read_checkpoint(generator), generator)
+
+
+def read_checkpoint(generator: str) -> bytes:
+    """The bytes behind a catalog name, path or URI.
+
+    A bare word that is no file's name is looked up in the catalog, so that a misspelt name
+    is answered with the known ones.
+    """
+    if generator in SHIPPED or not any(mark in generator for mark in "/\\."):
+        return shipped_path(generator).read_bytes()
+    return read_uri(generator)
+
+
+def digest_bytes(data: bytes) -> str:
+    """16 hex digits that name a checkpoint's content."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _read_metadata(data: bytes, source: str) -> dict[str, Any]:
+    found = _foreign_kind(data)
+    if found:
+        raise CheckpointError(
+            f"{source} is {found}; expected a safetensors checkpoint written by ganray train"
+        )
+    length = int.from_bytes(data[:8], "little")
+    try:
+        header = json.loads(data[8 : 8 + length])
+        metadata = header.get("__metadata__", {})
+        if metadata.get("format") != FORMAT:
+            names = sorted(set(header) - {"__metadata__"})
+            raise CheckpointError(
+                f"{source} is a safetensors file with {len(names)} tensors "
+                f"({', '.join(names[:3])}, …) and without ganray's metadata; expected one "
+                "written by ganray train"
+            )
+        content = json.loads(metadata["ganray"])
+    except (ValueError, AttributeError, KeyError) as error:
+        raise CheckpointError(
+            f"{source} ({len(data)} bytes) has no readable safetensors header; expected a "
+            "checkpoint written by ganray train"
+        ) from error
+    assert isinstance(content, dict)
+    return content
+
+
+def _foreign_kind(data: bytes) -> str:
+    """What a file that is surely no safetensors is, in words; empty if it may be one."""
+    if not data:
+        return "an empty file"
+    if data.startswith(b"PK\x03\x04"):
+        return "a zip archive, as torch.save writes: a pickle, which can run code"
+    if data[:1] == b"\x80":
+        return "a pickle, which can run code"
+    if len(data) < 8 or data[8:9] != b"{":
+        return f"no safetensors (its first bytes are {data[:8]!r})"
+    return ""
+
+
+def _load_tensors(generator: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
+    try:
+        generator.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{source} does not hold the network it names: {error}") from error

@@ -1,0 +1,68 @@
+"""Pairs of whole images for evaluation and validation, and what a generator makes of them."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ganray.degradation.recipe import Recipe, degrade
+from ganray.evaluation.metrics import measure_all
+from ganray.raster.image import FloatPixels, Pixels, from_float, to_float
+from ganray.raster.resample import resize
+from ganray.restoration import Restorer
+from ganray.storage import Store
+from ganray.training.samples import read_reference
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One image to measure on: degraded (C,h,w) and reference (C,scale·h,scale·w), 8 bits."""
+
+    key: str
+    degraded: Pixels
+    reference: Pixels
+
+
+def synthesise_pair(
+    store: Store, key: str, recipe: Recipe, *, bands: int, scale: int, seed: int
+) -> Pair:
+    """Degrade a whole reference; its randomness follows from (seed, key)."""
+    reference = read_reference(store, key, bands)
+    _, height, width = reference.shape
+    reference = reference[:, : height - height % scale, : width - width % scale]
+    rng = np.random.default_rng((seed, zlib.crc32(key.encode())))
+    degraded = degrade(reference, recipe, scale=scale, rng=rng)
+    return Pair(key, from_float(degraded, "uint8"), from_float(reference, "uint8"))
+
+
+def read_pair(degraded: Store, reference: Store, key: str, *, bands: int) -> Pair:
+    """Read both files of one key from a pair of archives."""
+    images = [read_reference(store, key, bands) for store in (degraded, reference)]
+    return Pair(key, from_float(images[0], "uint8"), from_float(images[1], "uint8"))
+
+
+def measure_restorer(
+    restorer: Restorer, pair: Pair, metrics: Sequence[str]
+) -> dict[str, float | None]:
+    """Restore, quantise and measure against the reference, cropped by the scale."""
+    restored = restorer.restore(pair.degraded)
+    return _measure(restored, pair, metrics, restorer.scale)
+
+
+def measure_bicubic(pair: Pair, metrics: Sequence[str], *, scale: int) -> dict[str, float | None]:
+    """The baseline: bicubic magnification of the degraded image."""
+    _, height, width = pair.reference.shape
+    restored = from_float(bicubic(to_float(pair.degraded), height, width), "uint8")
+    return _measure(restored, pair, metrics, scale)
+
+
+def bicubic(degraded: FloatPixels, height: int, width: int) -> FloatPixels:
+    """Magnify (C,h,w) to (C,height,width)."""
+    return resize(degraded, height, width, kernel="bicubic")
+
+
+def _measure(
+    restored: Pixels, pair: Pair, metrics: Sequence[str], scale: int
+) -> dict[str, float | None]:
+    return measure_all(metrics, to_float(restored), to_float(pair.reference), crop=scale)

@@ -1,0 +1,153 @@
+"""Counts and state of a target, and the audit of an archive against it."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from ganray.codecs import photo
+from ganray.config import build_config
+from ganray.errors import CodecError, NotFoundError
+from ganray.ledger import Ledger, LedgerRow, Version
+from ganray.manifest import list_images
+from ganray.models.checkpoint import load_checkpoint
+from ganray.pipelines.archives import open_archive
+from ganray.pipelines.restore_config import RestoreConfig
+from ganray.pipelines.summary import (
+    CONFIG_NAME,
+    SUMMARY_NAME,
+    InputCounts,
+    Summary,
+    latest_run,
+    read_run_file,
+)
+from ganray.storage import ObjectInfo, Store
+
+STAGING_PREFIX = "_ganray/staging/"
+READ_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is not as the ledger says."""
+
+    key: str
+    what: str
+
+
+def read_status(target: str) -> Summary:
+    """The latest run's summary; of a run that was killed, what its ledger shows."""
+    store = open_archive(target)
+    run_id = _require_run(store, target)
+    text = read_run_file(store, run_id, SUMMARY_NAME)
+    if text is None:
+        return _summarise_ledger(store, run_id)
+    values = json.loads(text)
+    return Summary(**(values | {"inputs": InputCounts(**values["inputs"])}))
+
+
+def read_rows(target: str) -> list[LedgerRow]:
+    """The latest ledger row of every input of a target."""
+    store = open_archive(target)
+    _require_run(store, target)
+    return list(Ledger(store).read().values())
+
+
+def verify_target(target: str) -> tuple[int, list[Problem]]:
+    """Audit the archive of the latest run against `target`: inputs audited, and problems.
+
+    Every input has one state; every restored output exists, has the recorded bytes and
+    decodes to the recorded size; nothing is left in staging.
+    """
+    store = open_archive(target)
+    config = _run_config(store, _require_run(store, target))
+    version = load_checkpoint(config.generator).digest, config.pixel_digest
+    rows = Ledger(store).read()
+    infos = list(list_images(open_archive(config.source), config))
+    problems = [Problem(info.key, "left in staging") for info in store.list(STAGING_PREFIX)]
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        audits = pool.map(
+            lambda info: list(_audit(store, info, rows.get(info.key), version)), infos
+        )
+        for found in audits:
+            problems.extend(found)
+    vanished = sorted(rows.keys() - {info.key for info in infos})
+    problems += [Problem(key, "no longer in the archive") for key in vanished]
+    return len(infos), problems
+
+
+def _audit(
+    store: Store, info: ObjectInfo, row: LedgerRow | None, version: tuple[str, str]
+) -> Iterator[Problem]:
+    if row is None:
+        yield Problem(info.key, "pending: the ledger has no row")
+        return
+    if row.version != Version(info.etag, *version):
+        yield Problem(info.key, "out of date: the input, generator or configuration changed")
+    if row.state != "restored":
+        return
+    try:
+        content = store.read(row.output)
+    except NotFoundError:
+        yield Problem(info.key, f"its output {row.output} is missing")
+        return
+    if hashlib.sha256(content).hexdigest() != row.output_sha256:
+        yield Problem(
+            info.key, f"its output has {len(content)} bytes that are not those that were written"
+        )
+        return
+    try:
+        _, height, width = photo.probe(content)
+    except CodecError as error:
+        yield Problem(info.key, f"its output does not decode: {error}")
+        return
+    if height * width != row.output_pixels:
+        yield Problem(info.key, f"its output is {width}x{height}, not {row.output_pixels} pixels")
+
+
+def _require_run(store: Store, target: str) -> str:
+    run_id = latest_run(store)
+    if run_id is None:
+        raise NotFoundError(
+            f"{target} holds no run of ganray restore; expected _ganray/runs/ below it"
+        )
+    return run_id
+
+
+def _run_config(store: Store, run_id: str) -> RestoreConfig:
+    text = read_run_file(store, run_id, CONFIG_NAME)
+    if text is None:
+        raise NotFoundError(f"run {run_id} has no {CONFIG_NAME}; it was damaged after the run")
+    values: dict[str, Any] = yaml.safe_load(text)
+    return build_config(RestoreConfig, values)
+
+
+def _summarise_ledger(store: Store, run_id: str) -> Summary:
+    """What a run without a summary has done so far."""
+    config = _run_config(store, run_id)
+    generator = load_checkpoint(config.generator).digest
+    rows = Ledger(store).read()
+    summary = Summary(run_id)
+    for info in list_images(open_archive(config.source), config):
+        summary.inputs.listed += 1
+        row = rows.get(info.key)
+        if row is None or row.version != Version(info.etag, generator, config.pixel_digest):
+            summary.inputs.pending += 1
+        elif row.run_id != run_id and row.state == "restored":
+            summary.inputs.unchanged += 1
+        else:
+            _add(summary, row)
+    return summary
+
+
+def _add(summary: Summary, row: LedgerRow) -> None:
+    summary.inputs.restored += row.state == "restored"
+    summary.inputs.failed += row.state == "failed"
+    summary.windows += row.num_windows
+    summary.input_pixels += row.input_pixels
+    summary.output_pixels += row.output_pixels
+    summary.worker_seconds += row.seconds

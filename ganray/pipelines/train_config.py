@@ -1,0 +1,138 @@
+"""What the training job is told, and the plan that is made of it before anything starts."""
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from ganray.degradation.recipe import RecipeField
+from ganray.errors import ConfigError
+from ganray.manifest import Selection, list_images
+from ganray.models.checkpoint import Checkpoint, build_generator, load_checkpoint
+from ganray.pipelines.archives import open_archive, readable_inputs, resolve_archive
+from ganray.pipelines.workers import WorkersConfig
+from ganray.training.config import (
+    DiscriminatorConfig,
+    DiscriminatorField,
+    GeneratorConfig,
+    GeneratorField,
+    LoopConfig,
+)
+from ganray.training.samples import SamplePlan
+
+DISCRIMINATOR_STRIDE = 8
+
+
+class TrainConfig(LoopConfig):
+    """The training job: everything has a default that trains on the embedded sample."""
+
+    archive: str = "sample:training"
+    """URI or folder of the references: good images, from which pairs are synthesised."""
+    selection: Selection = Selection()
+    validation: str = "sample:held-out"
+    """URI or folder of images for validation; empty for none."""
+    num_validation_images: Annotated[int, Field(ge=1)] = 4
+    """Images of the validation archive that are measured each time, the first by key."""
+    degradation: RecipeField = Field(default="photo", validate_default=True)  # type: ignore[assignment]
+    """Recipe: bicubic, photo, a YAML file, or its steps."""
+    generator: GeneratorField | None = None
+    """Generator to build; by default that of `init_from`, or a compact one."""
+    discriminator: DiscriminatorField = DiscriminatorConfig()
+    init_from: str = "compact-x2"
+    """Checkpoint to start from: file, URI or catalog name; empty to start from random weights."""
+    patch_pixels: Annotated[int, Field(gt=0)] = 96
+    """Side of a reference patch: a multiple of 8 and of the scale."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of weights, samples and noise."""
+    workers: WorkersConfig = WorkersConfig()
+    output: str = "ganray-output/train"
+    """URI or folder of the checkpoints, metrics and the trained generator."""
+    resume: bool = True
+    """Go on from the last checkpoint at `output`; otherwise what is there is replaced."""
+
+    @model_validator(mode="after")
+    def _has_a_share_for_every_worker(self) -> "TrainConfig":
+        if self.batch_size < max(1, self.workers.max):
+            raise ValueError(
+                f"batch_size {self.batch_size} is smaller than workers.max {self.workers.max}"
+            )
+        if self.patch_pixels % DISCRIMINATOR_STRIDE:
+            raise ValueError(f"patch_pixels {self.patch_pixels} is no multiple of 8")
+        return self
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """A checked training: what every worker needs, small enough to send to all of them."""
+
+    config: TrainConfig
+    samples: SamplePlan
+    architecture: str
+    network: dict[str, Any]
+    validation: str
+    validation_keys: tuple[str, ...]
+    trained_on: str
+
+    @property
+    def total_steps(self) -> int:
+        return self.config.stages.total_steps
+
+
+def plan_training(config: TrainConfig) -> TrainPlan:
+    """Read the archives' headers and the starting checkpoint; every mistake shows here."""
+    start = load_checkpoint(config.init_from) if config.init_from else None
+    generator = _choose_generator(config, start)
+    _, network = build_generator(generator.architecture, generator.options)
+    options = network.model_dump(mode="json")
+    if config.patch_pixels % options["scale"]:
+        raise ConfigError(
+            f"patch_pixels {config.patch_pixels} is no multiple of the scale {options['scale']}"
+        )
+    archive = resolve_archive(config.archive)
+    inputs = readable_inputs(archive, config.selection, smallest_side=config.patch_pixels)
+    samples = SamplePlan(
+        archive=archive,
+        keys=tuple(item.key for item in inputs),
+        bands=options["bands"],
+        patch_pixels=config.patch_pixels,
+        scale=options["scale"],
+        recipe=config.degradation,
+        seed=config.seed,
+    )
+    validation = resolve_archive(config.validation)
+    return TrainPlan(
+        config=config,
+        samples=samples,
+        architecture=generator.architecture,
+        network=options,
+        validation=validation,
+        validation_keys=_first_keys(validation, config.num_validation_images),
+        trained_on=f"{len(inputs)} images of {config.archive}",
+    )
+
+
+def _choose_generator(config: TrainConfig, start: Checkpoint | None) -> GeneratorConfig:
+    """The generator asked for, or the starting checkpoint's; they must not contradict."""
+    if start is None:
+        return config.generator or GeneratorConfig()
+    found = GeneratorConfig(
+        architecture=start.architecture, options=start.network.model_dump(mode="json")
+    )
+    if config.generator is None:
+        return found
+    _, wanted = build_generator(config.generator.architecture, config.generator.options)
+    if (config.generator.architecture, wanted) != (found.architecture, start.network):
+        raise ConfigError(
+            f"init_from={config.init_from} holds {found.architecture} {start.network!r} and "
+            f"generator asks for {config.generator.architecture} {wanted!r}; leave one of them out"
+        )
+    return found
+
+
+def _first_keys(archive: str, number: int) -> tuple[str, ...]:
+    """The first readable images of the validation archive."""
+    if not archive:
+        return ()
+    infos = islice(list_images(open_archive(archive), Selection()), number)
+    return tuple(info.key for info in infos)

@@ -1,0 +1,160 @@
+"""One worker of a training: its networks, its share of the samples, its part in the output.
+
+Runs inside Ray Train, or alone in the calling process. Rank 0 writes; all compute.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import nn
+
+from ganray.config import digest, to_yaml
+from ganray.models.catalog import DISCRIMINATORS
+from ganray.models.checkpoint import (
+    Provenance,
+    build_generator,
+    decode_checkpoint,
+    encode_checkpoint,
+    load_checkpoint,
+)
+from ganray.pipelines.pairs import measure_restorer, synthesise_pair
+from ganray.pipelines.train_config import TrainPlan
+from ganray.pipelines.train_data import Arrays, local_batches, streamed_batches
+from ganray.pipelines.train_output import GENERATOR_KEY, TrainOutput, list_checkpoints
+from ganray.restoration import Restorer
+from ganray.storage import open_store
+from ganray.training.distributed import average_gradients, average_values
+from ganray.training.loop import Hooks, Metrics, keep_gradients, train
+from ganray.training.samples import Share
+from ganray.training.state import TrainingState, new_state, restore_state
+from ganray.training.steps import Batch
+
+logger = logging.getLogger(__name__)
+
+VALIDATION_METRICS = ("psnr_y", "ssim_y")
+
+
+def run_worker(
+    plan: TrainPlan, share: Share, device: torch.device, report: Callable[[Metrics], None]
+) -> None:
+    """Train from the last checkpoint to the end; rank 0 stores what comes of it."""
+    torch.set_num_threads(plan.config.workers.num_threads)
+    state = start_state(plan, device)
+    resumed = load_last_checkpoint(state, plan.config.output)
+    output = TrainOutput(plan.config.output) if share.rank == 0 else None
+    if output:
+        output.begin(state.step, to_yaml(plan.config))
+        report({"step": state.step, "resumed": resumed})
+    make = local_batches if plan.config.workers.max == 0 else streamed_batches
+    steps = range(state.step, plan.total_steps)
+    batches = (to_device(arrays, device) for arrays in make(plan.samples, share, steps))
+    train(state, batches, plan.config, _hooks(plan, share, output, report))
+    if output:
+        output.store.write(GENERATOR_KEY, encode_generator(plan, state.generator_ema))
+        output.flush()
+
+
+def start_state(plan: TrainPlan, device: torch.device) -> TrainingState:
+    """Networks at step 0: the same on every worker, by the seed or the starting checkpoint."""
+    config = plan.config
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        generator, _ = build_generator(plan.architecture, plan.network)
+        choice = DISCRIMINATORS[config.discriminator.architecture]
+        options = {"bands": plan.samples.bands} | config.discriminator.options
+        discriminator = choice.build(choice.config.model_validate(options))
+    if config.init_from:
+        start = load_checkpoint(config.init_from)
+        generator.load_state_dict(start.generator.state_dict())
+    return new_state(
+        generator.to(device, memory_format=torch.channels_last),
+        discriminator.to(device, memory_format=torch.channels_last),
+    )
+
+
+def load_last_checkpoint(state: TrainingState, output: str) -> str:
+    """Bring `state` to the newest checkpoint at `output`; its key, or empty without one."""
+    checkpoints = list_checkpoints(output)
+    if not checkpoints:
+        return ""
+    key = checkpoints[-1].key
+    restore_state(state, open_store(output).read(key), f"{output}/{key}")
+    return key
+
+
+def to_device(arrays: Arrays, device: torch.device) -> Batch:
+    """Arrays (B,C,H,W) as tensors in the layout that convolutions like."""
+    tensors = {
+        name: torch.from_numpy(array).to(device, memory_format=torch.channels_last)
+        for name, array in arrays.items()
+    }
+    return Batch(degraded=tensors["degraded"], reference=tensors["reference"])
+
+
+def encode_generator(plan: TrainPlan, generator: nn.Module) -> bytes:
+    """The trained generator as a checkpoint with its provenance."""
+    _, network = build_generator(plan.architecture, plan.network)
+    config = plan.config
+    training = {
+        "config_digest": digest(config),
+        "steps": config.stages.total_steps,
+        "degradation": config.degradation.model_dump(mode="json"),
+        "config": config.model_dump(mode="json"),
+    }
+    provenance = Provenance(trained_on=plan.trained_on, training=training)
+    return encode_checkpoint(generator, plan.architecture, network, provenance)
+
+
+def _hooks(
+    plan: TrainPlan, share: Share, output: TrainOutput | None, report: Callable[[Metrics], None]
+) -> Hooks:
+    def log(metrics: Metrics) -> None:
+        if output:
+            output.log(metrics)
+            report(metrics)
+
+    def checkpoint(state: TrainingState) -> None:
+        if output:
+            output.save(state)
+
+    def validate(generator: nn.Module) -> dict[str, float]:
+        return measure_validation(plan, generator) if output else {}
+
+    alone = share.num_workers == 1
+    return Hooks(
+        average_gradients=keep_gradients
+        if alone
+        else partial(average_gradients, weight=share.weight),
+        average_values=partial(average_values, weight=share.weight) if not alone else _as_floats,
+        validate=validate,
+        log=log,
+        checkpoint=checkpoint,
+    )
+
+
+def measure_validation(plan: TrainPlan, generator: nn.Module) -> dict[str, float]:
+    """Means of the validation metrics, through the same Restorer that restores archives."""
+    if not plan.validation_keys:
+        return {}
+    store = open_store(plan.validation)
+    checkpoint = decode_checkpoint(encode_generator(plan, generator), "the generator in training")
+    restorer = Restorer(checkpoint)
+    totals = dict.fromkeys(VALIDATION_METRICS, 0.0)
+    for key in plan.validation_keys:
+        pair = synthesise_pair(
+            store,
+            key,
+            plan.config.degradation,
+            bands=plan.samples.bands,
+            scale=plan.samples.scale,
+            seed=plan.config.seed,
+        )
+        for name, value in measure_restorer(restorer, pair, VALIDATION_METRICS).items():
+            totals[name] += value or 0.0
+    return {f"validation_{name}": t / len(plan.validation_keys) for name, t in totals.items()}
+
+
+def _as_floats(losses: dict[str, torch.Tensor]) -> dict[str, float]:
+    return {name: float(value) for name, value in losses.items()}

@@ -1,0 +1,73 @@
+"""The workers of a job: how many, how large, and the Ray cluster that holds them."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import ray
+import ray.data
+from pydantic import Field
+
+from ganray.config import Section
+from ganray.errors import RunFailedError
+
+NotNegative = Annotated[int, Field(ge=0)]
+
+
+class WorkersConfig(Section):
+    """A pool of workers; on an autoscaling cluster it grows from min to max."""
+
+    min: Annotated[int, Field(ge=1)] = 1
+    """Workers that the job waits for before it begins."""
+    max: NotNegative = 2
+    """Workers at most; 0 runs everything in this process, without Ray."""
+    cpus: Annotated[float, Field(gt=0)] = 1.0
+    """CPUs of each worker."""
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs of each worker."""
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What one worker asks of Ray."""
+        return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
+
+    @property
+    def num_threads(self) -> int:
+        """Threads of arithmetic in one worker."""
+        return max(1, int(self.cpus))
+
+
+@contextmanager
+def ray_cluster(num_cpus: float) -> Iterator[None]:
+    """Connect to the cluster that RAY_ADDRESS names, or start a private one and stop it again.
+
+    A private cluster has at least `num_cpus` logical CPUs, so that a job on a laptop does not
+    wait for cores that it merely shares.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    try:
+        if os.environ.get("RAY_ADDRESS"):
+            ray.init(**quiet)
+        else:
+            logical = max(os.cpu_count() or 1, int(num_cpus + 0.999))
+            ray.init(address="local", num_cpus=logical, include_dashboard=False, **quiet)
+    except (ConnectionError, RuntimeError) as error:
+        raise RunFailedError(
+            f"no Ray cluster: {error}. Check RAY_ADDRESS, or unset it to run on this machine"
+        ) from error
+    _quiet_ray_data()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _quiet_ray_data() -> None:
+    """Ray Data's own bars and plans would bury the job's progress."""
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)

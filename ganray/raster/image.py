@@ -1,0 +1,61 @@
+"""What an image is inside ganray: pixels, an optional validity mask, and a profile."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.generic]
+"""Pixels in their stored type, (C,H,W)."""
+
+FloatPixels = NDArray[np.float32]
+"""Pixels scaled to 0-1, (C,H,W)."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """All that an image is beside its pixels.
+
+    `colorinterp` names each band as rasterio does: "gray", "red", "green", "blue", "alpha".
+    `resolution` is in pixels per inch. `lossless` says whether the stored bytes were.
+    """
+
+    codec: str
+    dtype: str
+    bit_depth: int
+    colorinterp: tuple[str, ...]
+    resolution: tuple[float, float] | None = None
+    icc: bytes | None = field(default=None, repr=False)
+    exif: bytes | None = field(default=None, repr=False)
+    xmp: bytes | None = field(default=None, repr=False)
+    lossless: bool = True
+    lost: tuple[str, ...] = ()
+
+    @property
+    def num_bands(self) -> int:
+        return len(self.colorinterp)
+
+    @property
+    def alpha(self) -> int | None:
+        """Index of the alpha band, if there is one."""
+        return self.colorinterp.index("alpha") if "alpha" in self.colorinterp else None
+
+
+@dataclass(frozen=True)
+class Image:
+    """Pixels (C,H,W) in the profile's dtype; `mask` (H,W) is True where they are valid."""
+
+    pixels: Pixels
+    profile: Profile
+    mask: NDArray[np.bool_] | None = None
+
+
+def to_float(pixels: Pixels) -> FloatPixels:
+    """Scale unsigned integers to 0-1 by the largest value of their type."""
+    return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+
+
+def from_float(pixels: FloatPixels, dtype: str) -> Pixels:
+    """Inverse of `to_float`: clip to 0-1, scale, round to nearest."""
+    largest = np.iinfo(dtype).max
+    return np.rint(np.clip(pixels, 0, 1) * np.float64(largest)).astype(dtype)

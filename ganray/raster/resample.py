@@ -1,0 +1,26 @@
+"""Antialiased resampling: one implementation for degradation, baseline and trust figures.
+
+Pillow's kernels in 32-bit float: bicubic has a = -0.5 and widens when it shrinks, as
+MATLAB's `imresize`, the reference of the super-resolution literature, does.
+"""
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from ganray.raster.image import FloatPixels
+
+KERNELS = {
+    "area": PillowImage.Resampling.BOX,
+    "bilinear": PillowImage.Resampling.BILINEAR,
+    "bicubic": PillowImage.Resampling.BICUBIC,
+    "lanczos": PillowImage.Resampling.LANCZOS,
+}
+
+
+def resize(pixels: FloatPixels, height: int, width: int, *, kernel: str = "bicubic") -> FloatPixels:
+    """Resample (C,H,W) to (C,height,width); values may overshoot 0-1, as the kernel does."""
+    resized = np.empty((pixels.shape[0], height, width), np.float32)
+    for band, plane in enumerate(pixels):
+        source = PillowImage.fromarray(np.ascontiguousarray(plane, np.float32))
+        resized[band] = np.asarray(source.resize((width, height), KERNELS[kernel]))
+    return resized

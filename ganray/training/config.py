@@ -1,0 +1,129 @@
+"""What a training is told: stages, adversarial game, networks, batches."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from ganray.config import Section
+from ganray.models.catalog import DISCRIMINATORS, GENERATORS
+
+Steps = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+class StageConfig(Section):
+    """One stage: its length, and a learning rate that falls along a cosine."""
+
+    steps: Steps = 100
+    """Number of optimizer updates."""
+    learning_rate: PositiveFloat = 2e-4
+    """Learning rate of the stage's first step."""
+    final_learning_rate: PositiveFloat = 5e-5
+    """Learning rate of its last step."""
+
+
+class WarmupConfig(StageConfig):
+    """The discriminator alone: it meets a generator that rests."""
+
+    steps: Steps = 20
+    learning_rate: PositiveFloat = 2e-4
+    final_learning_rate: PositiveFloat = 2e-4
+
+
+class AdversarialStageConfig(StageConfig):
+    """Both networks play."""
+
+    learning_rate: PositiveFloat = 1e-4
+    final_learning_rate: PositiveFloat = 5e-5
+
+
+class StagesConfig(Section):
+    """The three stages of a training, in their order."""
+
+    fidelity: StageConfig = StageConfig()
+    warmup: WarmupConfig = WarmupConfig()
+    adversarial: AdversarialStageConfig = AdversarialStageConfig()
+
+    @property
+    def total_steps(self) -> int:
+        return self.fidelity.steps + self.warmup.steps + self.adversarial.steps
+
+
+class AdversarialConfig(Section):
+    """The game between generator and discriminator."""
+
+    loss: Literal["relativistic", "nonsaturating"] = "relativistic"
+    """Which adversarial loss."""
+    weight: float = 0.01
+    """Weight of the adversarial loss beside the pixel loss of weight 1."""
+    gamma: float = 0.01
+    """Weight of the gradient penalties R1 (on references) and R2 (on restorations)."""
+    r1: bool = True
+    """Penalise the discriminator's gradient on references."""
+    r2: bool = True
+    """Penalise the discriminator's gradient on restorations."""
+
+
+def _from_name(value: Any) -> Any:
+    return {"architecture": value} if isinstance(value, str) else value
+
+
+class NetworkConfig(Section):
+    """A network by its architecture's name, with that architecture's own options."""
+
+    architecture: str
+    """Name in the catalog."""
+    options: dict[str, Any] = {}
+    """The architecture's own options; what is left out has its default."""
+
+
+class GeneratorConfig(NetworkConfig):
+    """The generator to train, when it does not start from a checkpoint."""
+
+    architecture: str = "compact"
+    """Name of a generator in the catalog."""
+
+    @model_validator(mode="after")
+    def _is_known(self) -> "GeneratorConfig":
+        if self.architecture not in GENERATORS:
+            raise ValueError(f"expected one of {', '.join(GENERATORS)}")
+        GENERATORS[self.architecture].config.model_validate(self.options)
+        return self
+
+
+class DiscriminatorConfig(NetworkConfig):
+    """The discriminator."""
+
+    architecture: str = "unet"
+    """Name of a discriminator in the catalog."""
+
+    @model_validator(mode="after")
+    def _is_known(self) -> "DiscriminatorConfig":
+        if self.architecture not in DISCRIMINATORS:
+            raise ValueError(f"expected one of {', '.join(DISCRIMINATORS)}")
+        DISCRIMINATORS[self.architecture].config.model_validate(self.options)
+        return self
+
+
+GeneratorField = Annotated[GeneratorConfig, BeforeValidator(_from_name)]
+DiscriminatorField = Annotated[DiscriminatorConfig, BeforeValidator(_from_name)]
+
+
+class LoopConfig(Section):
+    """Everything the training loop itself needs."""
+
+    stages: StagesConfig = StagesConfig()
+    adversarial: AdversarialConfig = AdversarialConfig()
+    batch_size: Positive = 16
+    """Patches per step over all workers."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay per step of the exponential moving average of the generator's weights."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the forward passes; `auto` is bfloat16 on a GPU and float32 elsewhere."""
+    log_every: Positive = 10
+    """Steps between two lines of metrics."""
+    validate_every: Positive = 50
+    """Steps between two validations; the last step is always validated."""
+    checkpoint_every: Positive = 50
+    """Steps between two checkpoints; the last step always has one."""

@@ -1,0 +1,85 @@
+"""The state of a training: two networks, the averaged generator, two optimizers, the step.
+
+Nothing in the loop draws random numbers: samples and their noise follow from (seed, sample
+index), so that the step number is the whole data position and random state.
+"""
+
+import copy
+import io
+import pickle
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ganray.errors import CheckpointError
+
+BETAS = (0.9, 0.99)
+
+
+@dataclass
+class TrainingState:
+    """Everything that an interrupted training needs to go on bit by bit."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    generator_ema: nn.Module
+    generator_optimizer: torch.optim.Optimizer
+    discriminator_optimizer: torch.optim.Optimizer
+    step: int = 0
+
+    def update_ema(self, decay: float) -> None:
+        """θ_ema ← decay·θ_ema + (1 − decay)·θ."""
+        with torch.no_grad():
+            weights = self.generator.parameters()
+            for average, weight in zip(self.generator_ema.parameters(), weights, strict=True):
+                average.lerp_(weight, 1 - decay)
+
+
+def new_state(generator: nn.Module, discriminator: nn.Module) -> TrainingState:
+    """A state at step 0, on the networks' device."""
+    return TrainingState(
+        generator=generator,
+        discriminator=discriminator,
+        generator_ema=copy.deepcopy(generator).requires_grad_(False),
+        generator_optimizer=torch.optim.Adam(generator.parameters(), betas=BETAS),
+        discriminator_optimizer=torch.optim.Adam(discriminator.parameters(), betas=BETAS),
+    )
+
+
+def encode_state(state: TrainingState) -> bytes:
+    """Serialise with torch.save; only tensors, numbers and strings are inside."""
+    buffer = io.BytesIO()
+    torch.save({"step": state.step, **_parts(state)}, buffer)
+    return buffer.getvalue()
+
+
+def restore_state(state: TrainingState, data: bytes, source: str) -> None:
+    """Load what `encode_state` wrote into a fresh state of the same configuration.
+
+    Raises CheckpointError if `data` is damaged or belongs to other networks.
+    """
+    try:
+        saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        for name in _parts(state):
+            getattr(state, name).load_state_dict(saved[name])
+        state.step = saved["step"]
+    except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{source} is no training state of this configuration: {str(error)[:300]}. Choose "
+            "another output, or set resume=false to start anew"
+        ) from error
+
+
+def _parts(state: TrainingState) -> dict[str, dict[str, Any]]:
+    return {
+        name: getattr(state, name).state_dict()
+        for name in (
+            "generator",
+            "discriminator",
+            "generator_ema",
+            "generator_optimizer",
+            "discriminator_optimizer",
+        )
+    }
