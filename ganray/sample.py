@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -46,7 +47,7 @@ PHOTOGRAPHS = (
 BROKEN = Photograph("damaged/truncated-coffee.png", "coffee.png")
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP", ".tif": "TIFF"}
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "PNG": {"compress_level": 6, "dpi": (300, 300)},
     "JPEG": {"quality": 92, "dpi": (300, 300)},
     "WEBP": {"quality": 92},
@@ -100,4 +101,4 @@ def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_bytes(content)
-    os.replace(partial, path)
+    partial.replace(path)

@@ -35,7 +35,6 @@ class Resample(Section):
 
     kind: Literal["resample"]
     kernels: tuple[KernelName, ...] = ("bicubic",)
-    probability: Literal[1.0] = 1.0
 
 
 class Noise(Section):
@@ -62,7 +61,6 @@ class Quantise(Section):
     """Rounding to 8 bits, as a stored file has it."""
 
     kind: Literal["quantise"]
-    probability: Literal[1.0] = 1.0
 
 
 Step = Annotated[Blur | Resample | Noise | Jpeg | Quantise, Field(discriminator="kind")]
@@ -70,7 +68,7 @@ Step = Annotated[Blur | Resample | Noise | Jpeg | Quantise, Field(discriminator=
 
 def apply_step(pixels: FloatPixels, step: Step, scale: int, rng: Generator) -> FloatPixels:
     """Apply one step, or leave `pixels` as they are, with the step's probability."""
-    if rng.random() >= step.probability:
+    if isinstance(step, Blur | Noise | Jpeg) and rng.random() >= step.probability:
         return pixels
     match step:
         case Blur():

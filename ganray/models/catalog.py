@@ -6,7 +6,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from ganray.config import Section, choose
 from ganray.models.compact import CompactConfig, CompactGenerator
@@ -27,6 +29,12 @@ DISCRIMINATORS = {"unet": Architecture(UNetConfig, UNetDiscriminator)}
 
 SHIPPED = {"compact-x2": "compact-x2.safetensors"}
 """Trained generators by name: files under ganray/models/weights, a model card beside each."""
+
+
+def on_device(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network on `device`, its weights in the layout that convolutions like (NHWC)."""
+    moved: nn.Module = convert_conv2d_weight_memory_format(network.to(device), torch.channels_last)
+    return moved
 
 
 def shipped_path(name: str) -> Path:

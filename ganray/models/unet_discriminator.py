@@ -4,6 +4,8 @@ After Schönfeld et al. 2020 and Real-ESRGAN, without spectral norm: R1 and R2 b
 gradients instead, and a normalisation under a gradient penalty would mix samples.
 """
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,8 +32,7 @@ class UNetDiscriminator(nn.Module):
         widths = [config.num_features * 2**level for level in range(NUM_LEVELS + 1)]
         self.first = nn.Conv2d(config.bands, widths[0], 3, padding=1)
         self.down = nn.ModuleList(
-            nn.Conv2d(fine, coarse, 4, stride=2, padding=1)
-            for fine, coarse in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(fine, coarse, 4, stride=2, padding=1) for fine, coarse in pairwise(widths)
         )
         self.up = nn.ModuleList(
             nn.Conv2d(coarse, fine, 3, padding=1)

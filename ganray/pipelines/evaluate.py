@@ -44,7 +44,7 @@ class EvaluateConfig(Selection):
     """Files, URIs or catalog names of generators of one scale; bicubic is always measured."""
     archive: str = "sample:held-out"
     """URI or folder of references, from which pairs are synthesised."""
-    degradation: RecipeField = Field(default="photo", validate_default=True)  # type: ignore[assignment]
+    degradation: RecipeField = Field(default="photo", validate_default=True)
     """Recipe: bicubic, photo, a YAML file, or its steps."""
     degraded: str = ""
     """URI or folder of degraded images, paired with `reference` by key; instead of `archive`."""
@@ -97,7 +97,7 @@ class EvaluateResult:
 class EvaluateWorker:
     """Measures pairs; holds the generators."""
 
-    def __init__(self, job: EvaluateJob, *, restarted: bool = False) -> None:  # noqa: ARG002
+    def __init__(self, job: EvaluateJob, *, restarted: bool = False) -> None:
         torch.set_num_threads(job.config.workers.num_threads)
         self.job = job
         self.restorers = {name: Restorer.load(name) for name in job.config.generators}

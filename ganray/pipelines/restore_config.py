@@ -182,8 +182,8 @@ def _require_distinct_outputs(
         other = owner.setdefault(output, info.key)
         if other != info.key:
             raise ConfigError(
-                f"{other} and {info.key} would both be written to {output}; keep output.format=same "
-                "or exclude one of them"
+                f"{other} and {info.key} would both be written to {output}; keep output.format="
+                "same or exclude one of them"
             )
 
 

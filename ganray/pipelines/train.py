@@ -80,27 +80,30 @@ def _prepare_output(plan: TrainPlan) -> int | None:
 
 def _train_on_ray(plan: TrainPlan, report: Report) -> None:
     workers = plan.config.workers
-    num_cpus = workers.max * (workers.cpus + DATA_CPUS)
-    with ray_cluster(num_cpus), tempfile.TemporaryDirectory(prefix="ganray-train-") as scratch:
-        with _reporting(report) as queue:
-            trainer = TorchTrainer(
-                _ray_worker,
-                train_loop_config={"plan": plan, "queue": queue},
-                scaling_config=ray.train.ScalingConfig(
-                    num_workers=workers.max,
-                    use_gpu=workers.gpus > 0,
-                    resources_per_worker=workers.resources,
-                ),
-                run_config=ray.train.RunConfig(
-                    name="ganray",
-                    storage_path=scratch,
-                    failure_config=ray.train.FailureConfig(max_failures=NUM_RESTARTS),
-                ),
-            )
-            try:
-                trainer.fit()
-            except ray.train.TrainingFailedError as error:
-                raise _explain(error) from error
+    with (
+        ray_cluster(workers.max * (workers.cpus + DATA_CPUS)),
+        tempfile.TemporaryDirectory(prefix="ganray-train-") as scratch,
+        _reporting(report) as queue,
+    ):
+        trainer = TorchTrainer(
+            _ray_worker,
+            train_loop_config={"plan": plan, "queue": queue},
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=workers.max,
+                use_gpu=workers.gpus > 0,
+                resources_per_worker=workers.resources,
+            ),
+            # Ray Train keeps nothing of its own here: checkpoints go to the output by ganray.
+            run_config=ray.train.RunConfig(
+                name="ganray",
+                storage_path=scratch,
+                failure_config=ray.train.FailureConfig(max_failures=NUM_RESTARTS),
+            ),
+        )
+        try:
+            trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            raise _explain(error) from error
 
 
 def _ray_worker(job: dict[str, Any]) -> None:

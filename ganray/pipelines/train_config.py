@@ -34,7 +34,7 @@ class TrainConfig(LoopConfig):
     """URI or folder of images for validation; empty for none."""
     num_validation_images: Annotated[int, Field(ge=1)] = 4
     """Images of the validation archive that are measured each time, the first by key."""
-    degradation: RecipeField = Field(default="photo", validate_default=True)  # type: ignore[assignment]
+    degradation: RecipeField = Field(default="photo", validate_default=True)
     """Recipe: bicubic, photo, a YAML file, or its steps."""
     generator: GeneratorField | None = None
     """Generator to build; by default that of `init_from`, or a compact one."""

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ganray.config import digest, to_yaml
-from ganray.models.catalog import DISCRIMINATORS
+from ganray.models.catalog import DISCRIMINATORS, on_device
 from ganray.models.checkpoint import (
     Provenance,
     build_generator,
@@ -68,10 +68,7 @@ def start_state(plan: TrainPlan, device: torch.device) -> TrainingState:
     if config.init_from:
         start = load_checkpoint(config.init_from)
         generator.load_state_dict(start.generator.state_dict())
-    return new_state(
-        generator.to(device, memory_format=torch.channels_last),
-        discriminator.to(device, memory_format=torch.channels_last),
-    )
+    return new_state(on_device(generator, device), on_device(discriminator, device))
 
 
 def load_last_checkpoint(state: TrainingState, output: str) -> str:

@@ -52,7 +52,10 @@ class Image:
 
 def to_float(pixels: Pixels) -> FloatPixels:
     """Scale unsigned integers to 0-1 by the largest value of their type."""
-    return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+    largest = np.float32(np.iinfo(str(pixels.dtype)).max)
+    scaled: FloatPixels = pixels.astype(np.float32)
+    scaled /= largest
+    return scaled
 
 
 def from_float(pixels: FloatPixels, dtype: str) -> Pixels:

@@ -7,8 +7,12 @@ sees the true border. Nothing here touches a pixel except `crop` and `place`.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
-from ganray.raster.image import FloatPixels
+import numpy as np
+from numpy.typing import NDArray
+
+ScalarT = TypeVar("ScalarT", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -117,12 +121,12 @@ class Grid:
         return begin, begin + side
 
 
-def crop(pixels: FloatPixels, box: Box) -> FloatPixels:
+def crop(pixels: NDArray[ScalarT], box: Box) -> NDArray[ScalarT]:
     """The view of (C,H,W) pixels inside `box`."""
     return pixels[:, box.top : box.bottom, box.left : box.right]
 
 
-def place(target: FloatPixels, pixels: FloatPixels, box: Box) -> None:
+def place(target: NDArray[ScalarT], pixels: NDArray[ScalarT], box: Box) -> None:
     """Write (C,H,W) pixels into `target` at `box`."""
     target[:, box.top : box.bottom, box.left : box.right] = pixels
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ganray.config import Section
 from ganray.errors import RestorationError
+from ganray.models.catalog import on_device
 from ganray.models.checkpoint import Checkpoint, load_checkpoint
 from ganray.raster.image import FloatPixels, Pixels, from_float, to_float
 from ganray.raster.windows import Grid, Patch, Window, crop, place
@@ -53,8 +54,7 @@ class Restorer:
         self.checkpoint = checkpoint
         self.config = config or RestorerConfig()
         self.device = _device(self.config.device)
-        self.generator = checkpoint.generator.to(self.device, memory_format=torch.channels_last)
-        self.generator.eval()
+        self.generator = on_device(checkpoint.generator, self.device).eval()
 
     @classmethod
     def load(cls, generator: str, config: RestorerConfig | None = None) -> "Restorer":

@@ -74,7 +74,7 @@ class NetworkConfig(Section):
 
     architecture: str
     """Name in the catalog."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     """The architecture's own options; what is left out has its default."""
 
 

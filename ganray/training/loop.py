@@ -64,13 +64,10 @@ def train(
             values = hooks.average_values(losses)
             _require_finite(values, state.step)
             rates = clock.rates(state.step, config.batch_size)
-            hooks.log(
-                {"step": state.step, "stage": stage, "learning_rate": learning_rate}
-                | values
-                | rates
-            )
+            line: Metrics = {"step": state.step, "stage": stage, "learning_rate": learning_rate}
+            hooks.log({**line, **values, **rates})
         if last or state.step % config.validate_every == 0:
-            hooks.log({"step": state.step} | hooks.validate(state.generator_ema))
+            hooks.log({"step": state.step, **hooks.validate(state.generator_ema)})
         if last or state.step % config.checkpoint_every == 0:
             _require_finite(hooks.average_values(losses), state.step)
             hooks.checkpoint(state)

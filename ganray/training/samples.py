@@ -122,5 +122,5 @@ def _cut(image: FloatPixels, side: int, rng: Generator) -> FloatPixels:
 
 def _augment(patch: FloatPixels, rng: Generator) -> FloatPixels:
     """One of the eight symmetries of the square."""
-    turned = np.rot90(patch, rng.integers(4), axes=(1, 2))
+    turned = np.rot90(patch, int(rng.integers(4)), axes=(1, 2))
     return np.ascontiguousarray(turned[:, :, ::-1] if rng.integers(2) else turned)
