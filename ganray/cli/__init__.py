@@ -6,56 +6,82 @@ This is the only package that writes to the terminal. Exit codes: 0 done, 1 the 
 
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from ganray import __version__
-from ganray.cli.exit_codes import FAILED, USAGE
-from ganray.cli.jobs import evaluate, restore, train
-from ganray.cli.tools import demo, inspect, ledger, status, store, verify
+from ganray.cli.exit_codes import DONE, FAILED, USAGE
 from ganray.errors import ConfigError, GanrayError
 
-COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
-    "restore": (restore, "restore an archive: [CONFIG.yaml] [key=value …] [--plan]"),
-    "train": (train, "train a generator: [CONFIG.yaml] [key=value …] [--plan]"),
-    "evaluate": (evaluate, "measure generators against bicubic: [CONFIG.yaml] [key=value …]"),
-    "status": (status, "counts and state of a target: TARGET [--json]"),
-    "ledger": (ledger, "one line per input: TARGET [--json]"),
-    "verify": (verify, "audit the archive against a target: TARGET [--json]"),
-    "inspect": (inspect, "what a checkpoint or an image is: FILE [--json]"),
-    "store": (store, "the embedded object store: start|stop DIR"),
-    "demo": (demo, "train, evaluate and restore the sample archive: [DIR]"),
+COMMANDS = {
+    "restore": "restore an archive: [CONFIG.yaml] [key=value …] [--plan]",
+    "train": "train a generator: [CONFIG.yaml] [key=value …] [--plan]",
+    "evaluate": "measure generators against bicubic: [CONFIG.yaml] [key=value …]",
+    "status": "counts and state of a target: TARGET [--json]",
+    "ledger": "one line per input: TARGET [--json]",
+    "verify": "audit the archive against a target: TARGET [--json]",
+    "inspect": "what a checkpoint or an image is: FILE [--json]",
+    "store": "the embedded object store: start|stop DIR",
+    "demo": "train, evaluate and restore the sample archive: [DIR]",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; an error of ganray's is printed, not raised."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     if not words or words[0] in ("-h", "--help"):
-        _print_usage()
-        return 0 if words else USAGE
+        sys.stdout.write(_usage())
+        return DONE if words else USAGE
     if words[0] == "--version":
         sys.stdout.write(f"ganray {__version__}\n")
-        return 0
+        return DONE
     if words[0] not in COMMANDS:
-        sys.stderr.write(f"ganray: unknown command {words[0]!r}\n")
-        _print_usage()
+        sys.stderr.write(f"ganray: unknown command {words[0]!r}\n{_usage()}")
         return USAGE
-    command, _ = COMMANDS[words[0]]
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    # What Pillow warns of is either an error of ganray's or harmless.
+    warnings.filterwarnings("ignore", module="PIL")
     try:
-        return command(words[1:])
+        return _command(words[0])(words[1:])
     except ConfigError as error:
-        sys.stderr.write(f"ganray {words[0]}: {error}\n")
-        return USAGE
+        return _explain(words[0], str(error), USAGE)
     except GanrayError as error:
-        sys.stderr.write(f"ganray {words[0]}: {error}\n")
-        return FAILED
+        return _explain(words[0], str(error), FAILED)
     except KeyboardInterrupt:
-        sys.stderr.write(f"ganray {words[0]}: interrupted; what is recorded stays done\n")
-        return FAILED
+        return _explain(words[0], "interrupted; what is recorded stays done", FAILED)
 
 
-def _print_usage() -> None:
-    lines = [f"  {name:<9} {text}" for name, (_, text) in COMMANDS.items()]
-    sys.stdout.write("usage: ganray COMMAND …\n\n" + "\n".join(lines) + "\n")
-    sys.stdout.write("\nganray restore|train|evaluate --help lists every field.\n")
+def _command(name: str) -> Callable[[Sequence[str]], int]:
+    """Import only the command that is asked for: torch and Ray take seconds to load."""
+    match name:
+        case "restore":
+            from ganray.cli.restore import restore as command
+        case "train":
+            from ganray.cli.train import train as command
+        case "evaluate":
+            from ganray.cli.evaluate import evaluate as command
+        case "status":
+            from ganray.cli.target import status as command
+        case "ledger":
+            from ganray.cli.target import ledger as command
+        case "verify":
+            from ganray.cli.target import verify as command
+        case "inspect":
+            from ganray.cli.inspect import inspect as command
+        case "store":
+            from ganray.cli.store import store as command
+        case _:
+            from ganray.cli.demo import demo as command
+    return command
+
+
+def _usage() -> str:
+    lines = [f"  {name:<9} {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        ["usage: ganray COMMAND …", "", *lines, "", "ganray restore --help lists every field.", ""]
+    )
+
+
+def _explain(command: str, message: str, code: int) -> int:
+    sys.stderr.write(f"ganray {command}: {message}\n")
+    return code

@@ -4,6 +4,7 @@ commands that a user types.
 Every step is a `ganray` command of its own; nothing is left running, however the demo ends.
 """
 
+import argparse
 import os
 import shlex
 import shutil
@@ -11,12 +12,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
 from ganray import object_store
 from ganray.cli.exit_codes import DONE, SOME_INPUTS_FAILED
 from ganray.cli.picture import write_before_after
+from ganray.cli.terminal import say
 from ganray.errors import ConfigError, RunFailedError
 from ganray.sample import write_sample
 from ganray.storage import open_store
@@ -27,19 +30,28 @@ ARCHIVE, RESTORED, TRAINING = "s3://archive", "s3://restored", "s3://training"
 PICTURE = "before-after.png"
 
 
+def demo(words: Sequence[str]) -> int:
+    """`ganray demo [DIR]`."""
+    parser = argparse.ArgumentParser("ganray demo", description="the main line, end to end")
+    parser.add_argument("folder", type=Path, nargs="?", default=DEMO_FOLDER)
+    parser.add_argument("--steps", type=int, default=60, help="adversarial steps of the training")
+    options = parser.parse_args(words)
+    return run_demo(options.folder, adversarial_steps=options.steps)
+
+
 def run_demo(folder: Path, *, adversarial_steps: int) -> int:
     """Run all steps in `folder`, which is made anew; raises RunFailedError if a step fails."""
     started = time.monotonic()
     signal.signal(signal.SIGTERM, _interrupt)
     _empty(folder)
     write_sample(folder / "sample")
-    _say("starting the object store (OpenStack Swift, S3 API, loopback)")
+    say("starting the object store (OpenStack Swift, S3 API, loopback)")
     with object_store.running(folder / "store") as store:
         os.environ.update(store.environment)
         for uri in (ARCHIVE, RESTORED, TRAINING):
             store.create_bucket(uri.removeprefix("s3://"))
         num_files = _upload(folder / "sample", ARCHIVE)
-        _say(f"uploaded {num_files} files to {ARCHIVE} at {store.endpoint_url}")
+        say(f"uploaded {num_files} files to {ARCHIVE} at {store.endpoint_url}")
         _train(adversarial_steps)
         _run(
             "evaluate",
@@ -59,7 +71,7 @@ def run_demo(folder: Path, *, adversarial_steps: int) -> int:
         _run("status", RESTORED)
         _run("verify", RESTORED)
         picture = write_before_after(folder / PICTURE, ARCHIVE, RESTORED)
-    _say(f"\nbefore and after: {picture.resolve()}\ndone in {time.monotonic() - started:.0f} s")
+    say(f"\nbefore and after: {picture.resolve()}\ndone in {time.monotonic() - started:.0f} s")
     return DONE
 
 
@@ -78,7 +90,7 @@ def _train(adversarial_steps: int) -> None:
 
 def _run(*words: str, expected: int = DONE) -> None:
     """Run one command as a user would, shown before it runs."""
-    _say(f"\n$ ganray {shlex.join(words)}")
+    say(f"\n$ ganray {shlex.join(words)}")
     code = subprocess.call([sys.executable, "-m", "ganray", *words])
     if code != expected:
         raise RunFailedError(f"ganray {words[0]} ended with code {code}, expected {expected}")
@@ -107,8 +119,3 @@ def _upload(folder: Path, uri: str) -> int:
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     """SIGTERM ends the demo as Ctrl-C does, through the context managers."""
     raise KeyboardInterrupt
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()

@@ -6,7 +6,6 @@ import time
 from tqdm import tqdm
 
 from ganray.ledger import LedgerRow
-from ganray.training.loop import Metrics
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -46,17 +45,3 @@ class Progress:
 
     def _seconds(self) -> float:
         return max(1e-3, time.monotonic() - self.started)
-
-
-def metrics_line(metrics: Metrics, total_steps: int) -> str:
-    """One line of a training: step, stage, losses, patches per second."""
-    if "resumed" in metrics:
-        source = metrics["resumed"]
-        return f"going on from {source}" if source else "starting at step 0"
-    words = [f"step {metrics['step']}/{total_steps}"]
-    for name, value in metrics.items():
-        if name == "step":
-            continue
-        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        words.append(shown if name == "stage" else f"{name}={shown}")
-    return "  ".join(words)

@@ -7,7 +7,6 @@ ICC profile, EXIF, XMP and resolution are kept. What Pillow would reduce or drop
 
 import io
 import struct
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -103,10 +102,8 @@ def _open(data: bytes) -> Iterator[PillowImage.Image]:
     # Pillow's own limit is a global constant that refuses real scans; ours is configurable.
     PillowImage.MAX_IMAGE_PIXELS = None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with PillowImage.open(io.BytesIO(data), formats=tuple(FORMATS)) as picture:
-                yield picture
+        with PillowImage.open(io.BytesIO(data), formats=tuple(FORMATS)) as picture:
+            yield picture
     except (UndecodableError, UnsupportedImageError, TooLargeError):
         raise
     except PIL.UnidentifiedImageError:
@@ -288,9 +285,7 @@ def _exif_with_history(exif: bytes | None, shape: tuple[int, ...], history: str)
     """
     edited = PillowImage.Exif()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            edited.load(exif or b"")
+        edited.load(exif or b"")
         earlier = str(edited.get(EXIF_IMAGE_HISTORY, "")).rstrip("\0")
         edited[EXIF_IMAGE_HISTORY] = f"{earlier}\n{history}".strip()
         details = edited.get_ifd(ExifTags.IFD.Exif) if ExifTags.IFD.Exif in edited else {}

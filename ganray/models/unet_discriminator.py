@@ -20,7 +20,7 @@ class UNetConfig(Section):
 
     bands: int = 3
     """Bands of the images that it judges."""
-    num_features: int = 24
+    num_features: int = 16
     """Channels at full resolution; doubled at each of three levels."""
 
 

@@ -41,7 +41,7 @@ class TrainConfig(LoopConfig):
     discriminator: DiscriminatorField = DiscriminatorConfig()
     init_from: str = "compact-x2"
     """Checkpoint to start from: file, URI or catalog name; empty to start from random weights."""
-    patch_pixels: Annotated[int, Field(gt=0)] = 96
+    patch_pixels: Annotated[int, Field(gt=0)] = 64
     """Side of a reference patch: a multiple of 8 and of the scale."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of weights, samples and noise."""

@@ -115,7 +115,7 @@ class LoopConfig(Section):
 
     stages: StagesConfig = StagesConfig()
     adversarial: AdversarialConfig = AdversarialConfig()
-    batch_size: Positive = 16
+    batch_size: Positive = 8
     """Patches per step over all workers."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay per step of the exponential moving average of the generator's weights."""

@@ -1,0 +1,32 @@
+"""`ganray evaluate`: arguments in, a table of means out."""
+
+from collections.abc import Sequence
+
+from ganray.cli.exit_codes import DONE, SOME_INPUTS_FAILED
+from ganray.cli.terminal import print_help, say, wants_help
+from ganray.config import load_config
+from ganray.pipelines.evaluate import EvaluateConfig, EvaluateResult, PairMetrics, run_evaluation
+
+
+def evaluate(words: Sequence[str]) -> int:
+    """`ganray evaluate [CONFIG.yaml] [key=value …]`."""
+    if wants_help(words):
+        return print_help("evaluate", EvaluateConfig)
+    config = load_config(EvaluateConfig, words)
+
+    def report(pair: PairMetrics, num_pairs: int) -> None:
+        state = f"failed: {pair.reason}" if pair.reason else "measured"
+        say(f"  {pair.key}: {state} (of {num_pairs})")
+
+    result = run_evaluation(config, report)
+    _print_metrics(result, config)
+    return SOME_INPUTS_FAILED if result.failed else DONE
+
+
+def _print_metrics(result: EvaluateResult, config: EvaluateConfig) -> None:
+    say(f"{'':24}" + "".join(f"{name:>10}" for name in config.metrics))
+    for generator, columns in result.content.items():
+        means = [columns[name]["mean"] for name in config.metrics]
+        cells = "".join(f"{'–' if m is None else f'{m:.4g}':>10}" for m in means)
+        say(f"{generator[-24:]:24}{cells}")
+    say(f"definitions and every image: {result.output}/metrics.json")
