@@ -46,7 +46,7 @@ def load_config(model: type[SectionT], arguments: Sequence[str]) -> SectionT:
     for position, argument in enumerate(arguments):
         key, equals, value = argument.partition("=")
         if equals:
-            _assign(values, key, _parse_value(value))
+            _assign(values, key, value if _is_text(model, key) else _parse_value(value))
         elif position == 0:
             values = _read_yaml(Path(argument))
         else:
@@ -98,7 +98,7 @@ def choose(kind: str, name: str, known: Sequence[str]) -> str:
     if name in known:
         return name
     nearest = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
     raise ConfigError(f"unknown {kind} {name!r}{hint} Known: {', '.join(sorted(known))}")
 
 
@@ -116,6 +116,16 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}; expected keys with values")
     return values
+
+
+def _is_text(model: type[Section], key: str) -> bool:
+    """Whether `key` names a field of text, whose argument YAML must not take for a number."""
+    name, _, rest = key.partition(".")
+    if name not in model.model_fields:
+        return False
+    annotation = model.model_fields[name].annotation
+    nested = _section_of(annotation)
+    return _is_text(nested, rest) if nested else annotation is str
 
 
 def _parse_value(text: str) -> Any:

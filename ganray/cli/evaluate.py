@@ -24,9 +24,10 @@ def evaluate(words: Sequence[str]) -> int:
 
 
 def _print_metrics(result: EvaluateResult, config: EvaluateConfig) -> None:
-    say(f"{'':24}" + "".join(f"{name:>10}" for name in config.metrics))
+    width = max(map(len, result.content))
+    say(" " * width + "".join(f"{name:>10}" for name in config.metrics))
     for generator, columns in result.content.items():
         means = [columns[name]["mean"] for name in config.metrics]
-        cells = "".join(f"{'–' if m is None else f'{m:.4g}':>10}" for m in means)
-        say(f"{generator[-24:]:24}{cells}")
+        cells = "".join(f"{'–' if mean is None else f'{mean:.4g}':>10}" for mean in means)
+        say(f"{generator:{width}}{cells}")
     say(f"definitions and every image: {result.output}/metrics.json")

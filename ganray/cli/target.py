@@ -7,7 +7,7 @@ from typing import Any
 from ganray.cli.exit_codes import DONE, FAILED
 from ganray.cli.terminal import parse_target, print_json, say
 from ganray.ledger import LedgerRow
-from ganray.pipelines.status import read_rows, read_status
+from ganray.pipelines.status import read_rows, read_status, verify_target
 
 LEDGER_FIELDS = (
     *("key", "etag", "state", "reason", "output", "attempts", "seconds"),

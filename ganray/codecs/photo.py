@@ -72,7 +72,9 @@ def decode(data: bytes, *, max_pixels: int) -> Image:
                 f"{picture.width}x{picture.height} is {num_pixels} pixels; limits.pixels allows "
                 f"{max_pixels}"
             )
-        return Image(_pixels(picture, profile), profile)
+        pixels = _pixels(picture, profile)
+        # A PNG may hold its metadata behind the pixels, where only the whole file shows them.
+        return Image(pixels, _profile(picture, data) if picture.format == "PNG" else profile)
 
 
 def encode(image: Image, codec: str, options: OutputConfig, history: str) -> bytes:
@@ -85,7 +87,9 @@ def encode(image: Image, codec: str, options: OutputConfig, history: str) -> byt
     settings |= {"icc_profile": profile.icc} if profile.icc else {}
     settings |= {"dpi": profile.resolution} if profile.resolution else {}
     settings["exif"] = _exif_with_history(profile.exif, image.pixels.shape, history)
-    if profile.xmp:
+    if codec == "tiff":
+        settings |= _tiff_settings(settings["exif"], profile.xmp)
+    elif profile.xmp:
         settings |= _xmp_setting(codec, profile.xmp)
     buffer = io.BytesIO()
     picture.save(buffer, format=codec.upper(), **settings)
@@ -124,8 +128,8 @@ def _describe_bytes(data: bytes) -> str:
 
 
 def _profile(picture: PillowImage.Image, data: bytes) -> Profile:
-    codec = FORMATS[picture.format or ""]
     _refuse_what_would_be_lost(picture, data)
+    codec = FORMATS[picture.format or ""]
     deep = picture.mode in DEEP_MODES
     mode, lost = ("L", ()) if deep else _decoded_mode(picture)
     return Profile(
@@ -212,26 +216,26 @@ def _exif_bytes(picture: PillowImage.Image) -> bytes | None:
     # A TIFF's own tags are its EXIF. Those of the pixel layout are rewritten on save, and Pillow
     # has turned the pixels upright by the orientation, which must not be applied twice.
     exif = PillowImage.Exif()
-    for tag, value in picture.getexif().items():
-        if tag in _DESCRIPTIVE_TIFF_TAGS:
-            exif[tag] = value
+    tags = picture.getexif()
+    for tag in _DESCRIPTIVE_TIFF_TAGS & set(tags):
+        exif[tag] = tags[tag]
+    for directory in {ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo} & set(tags):
+        exif.get_ifd(directory).update(tags.get_ifd(directory))
     return exif.tobytes() if len(exif) else None
 
 
 _DESCRIPTIVE_TIFF_TAGS = frozenset(
-    tag.value
-    for tag in (
-        ExifTags.Base.ImageDescription,
-        ExifTags.Base.DocumentName,
-        ExifTags.Base.Make,
-        ExifTags.Base.Model,
-        ExifTags.Base.Software,
-        ExifTags.Base.DateTime,
-        ExifTags.Base.Artist,
-        ExifTags.Base.HostComputer,
-        ExifTags.Base.Copyright,
-        ExifTags.Base.ExifOffset,
-        ExifTags.Base.GPSInfo,
+    (
+        ExifTags.Base.ImageDescription.value,
+        ExifTags.Base.DocumentName.value,
+        ExifTags.Base.Make.value,
+        ExifTags.Base.Model.value,
+        ExifTags.Base.Software.value,
+        ExifTags.Base.DateTime.value,
+        ExifTags.Base.Artist.value,
+        ExifTags.Base.HostComputer.value,
+        ExifTags.Base.Copyright.value,
+        EXIF_IMAGE_HISTORY,
     )
 )
 
@@ -242,7 +246,18 @@ def _xmp_bytes(picture: PillowImage.Image) -> bytes | None:
 
 
 def _is_lossless(picture: PillowImage.Image, data: bytes) -> bool:
-    return picture.format in ("PNG", "TIFF") or (picture.format == "WEBP" and b"VP8L" in data[:64])
+    return picture.format in ("PNG", "TIFF") or (
+        picture.format == "WEBP" and b"VP8L" in _webp_chunks(data)
+    )
+
+
+def _webp_chunks(data: bytes) -> Iterator[bytes]:
+    """Names of a RIFF file's chunks, which have even lengths; an ICC profile precedes the pixels."""
+    offset = 12
+    while offset + 8 <= len(data):
+        yield data[offset : offset + 4]
+        length = int.from_bytes(data[offset + 4 : offset + 8], "little")
+        offset += 8 + length + length % 2
 
 
 def _check_encodable(image: Image, codec: str) -> None:
@@ -297,9 +312,24 @@ def _exif_with_history(exif: bytes | None, shape: tuple[int, ...], history: str)
         return exif or b""
 
 
+def _tiff_settings(exif: bytes, xmp: bytes | None) -> dict[str, Any]:
+    """A TIFF's tags are its EXIF block, and XMP is one of them; a block that is none is left out.
+
+    Where there are directories of EXIF or GPS the pixels are not compressed: libtiff, which
+    compresses them, writes no such directory, and Pillow alone does.
+    """
+    tags = PillowImage.Exif()
+    try:
+        tags.load(exif)
+    except SyntaxError:
+        tags = PillowImage.Exif()
+    if xmp:
+        tags[ExifTags.Base.XMLPacket] = xmp
+    directories = {ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo} & set(tags)
+    return {"exif": tags} | ({"compression": "raw"} if directories else {})
+
+
 def _xmp_setting(codec: str, xmp: bytes) -> dict[str, Any]:
-    if codec == "tiff":
-        return {"tiffinfo": {700: xmp}}
     if codec == "png":
         from PIL.PngImagePlugin import PngInfo
 

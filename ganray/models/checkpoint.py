@@ -10,11 +10,11 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-from torch import Tensor, nn
+from torch import nn
 
 from ganray import __version__
 from ganray.config import Section, build_config, choose
-from ganray.errors import CheckpointError
+from ganray.errors import CheckpointError, ConfigError
 from ganray.models.catalog import GENERATORS, SHIPPED, shipped_path
 from ganray.models.radius import measure_radius
 from ganray.storage import read_uri
@@ -88,7 +88,7 @@ def decode_checkpoint(data: bytes, source: str) -> Checkpoint:
     metadata = _read_metadata(data, source)
     try:
         generator, network = build_generator(metadata["architecture"], metadata["network"])
-        _load_tensors(generator, safetensors.torch.load(data), source)
+        _load_tensors(generator, data, source)
         low, high = metadata["value_range"]
         return Checkpoint(
             generator=generator.eval(),
@@ -106,6 +106,10 @@ def decode_checkpoint(data: bytes, source: str) -> Checkpoint:
     except KeyError as error:
         raise CheckpointError(
             f"{source} lacks {error} in its metadata; expected all keys of {FORMAT}"
+        ) from error
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{source} names a network that ganray {__version__} does not build: {error}"
         ) from error
 
 
@@ -153,7 +157,11 @@ def _read_metadata(data: bytes, source: str) -> dict[str, Any]:
             f"{source} ({len(data)} bytes) has no readable safetensors header; expected a "
             "checkpoint written by ganray train"
         ) from error
-    assert isinstance(content, dict)
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"{source} holds a {type(content).__name__} as ganray's metadata; expected a "
+            "checkpoint written by ganray train"
+        )
     return content
 
 
@@ -163,15 +171,20 @@ def _foreign_kind(data: bytes) -> str:
         return "an empty file"
     if data.startswith(b"PK\x03\x04"):
         return "a zip archive, as torch.save writes: a pickle, which can run code"
+    # Asked first: the header's length, in eight bytes, may begin as a pickle does.
+    if data[5:9] == b"\0\0\0{":
+        return ""
     if data[:1] == b"\x80":
         return "a pickle, which can run code"
-    if len(data) < 8 or data[8:9] != b"{":
-        return f"no safetensors (its first bytes are {data[:8]!r})"
-    return ""
+    return f"no safetensors (its first bytes are {data[:8]!r})"
 
 
-def _load_tensors(generator: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
+def _load_tensors(generator: nn.Module, data: bytes, source: str) -> None:
     try:
-        generator.load_state_dict(tensors)
+        generator.load_state_dict(safetensors.torch.load(data))
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(
+            f"{source} ({len(data)} bytes) is damaged or truncated: {error}; copy it again"
+        ) from error
     except RuntimeError as error:
         raise CheckpointError(f"{source} does not hold the network it names: {error}") from error

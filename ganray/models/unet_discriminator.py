@@ -40,6 +40,7 @@ class UNetDiscriminator(nn.Module):
         )
         self.hidden = nn.Conv2d(widths[0], widths[0], 3, padding=1)
         self.last = nn.Conv2d(widths[0], 1, 3, padding=1)
+        self.apply(_initialise)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         features = F.leaky_relu(self.first(images_BCHW), SLOPE)
@@ -52,3 +53,11 @@ class UNetDiscriminator(nn.Module):
             features = F.leaky_relu(conv(features), SLOPE) + skips.pop()
         logits: Tensor = self.last(F.leaky_relu(self.hidden(features), SLOPE))
         return logits
+
+
+def _initialise(module: nn.Module) -> None:
+    """He initialisation: PyTorch's own would start so flat that the first game is no game."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, a=SLOPE)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -50,6 +51,8 @@ def ray_cluster(num_cpus: float) -> Iterator[None]:
         yield
         return
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    # Ray's core prints what its log files hold too; ganray's errors say what matters.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         if os.environ.get("RAY_ADDRESS"):
             ray.init(**quiet)
@@ -69,5 +72,6 @@ def ray_cluster(num_cpus: float) -> Iterator[None]:
 
 def _quiet_ray_data() -> None:
     """Ray Data's own bars and plans would bury the job's progress."""
+    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -1,0 +1,223 @@
+"""The restore job end to end: real Ray, a real object store, real files."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from ganray.ledger import Ledger
+from ganray.sample import PHOTOGRAPHS, write_sample
+from ganray.storage import open_store
+from tests.integration.command import ganray, ganray_here
+from tests.integration.pictures import encoded, write_pictures
+
+DONE, FAILED, USAGE, SOME_FAILED = 0, 1, 2, 3
+
+
+def upload(folder: Path, uri: str) -> None:
+    source, target = open_store(str(folder)), open_store(uri)
+    for info in source.list():
+        target.write(info.key, source.read(info.key))
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sample")
+    write_sample(folder)
+    return folder
+
+
+def test_the_sample_is_restored_from_bucket_to_bucket_by_two_workers(
+    sample: Path, bucket: str
+) -> None:
+    source, target = f"{bucket}/archive", f"{bucket}/restored"
+    upload(sample, source)
+    first = ganray("restore", f"source={source}", f"target={target}", "workers.max=2")
+    assert first.code == SOME_FAILED, first.text
+    assert "damaged/truncated-coffee.png" in first.output
+
+    status = ganray_here("status", target, "--json").json
+    counts = status["inputs"]
+    assert counts == {
+        "listed": len(PHOTOGRAPHS) + 1,
+        "restored": len(PHOTOGRAPHS),
+        "unchanged": 0,
+        "failed": 1,
+        "pending": 0,
+    }
+    assert status["output_pixels"] == 4 * status["input_pixels"]
+    rows = {row["key"]: row for row in ganray_here("ledger", target, "--json").json}
+    assert rows["damaged/truncated-coffee.png"]["state"] == "failed"
+    assert "truncated" in rows["damaged/truncated-coffee.png"]["reason"]
+    assert ganray_here("verify", target).code == DONE
+
+    store = open_store(target)
+    for photograph in PHOTOGRAPHS:
+        before = Image.open(sample / photograph.key)
+        after = Image.open(io.BytesIO(store.read(photograph.key)))
+        assert after.size == (2 * before.width, 2 * before.height), photograph.key
+        assert (after.format, after.mode) == (before.format, before.mode), photograph.key
+        assert after.getexif()[0x010E] == before.getexif()[0x010E], photograph.key
+        assert "ganray" in after.getexif()[0x9213], photograph.key
+
+    second = ganray("restore", f"source={source}", f"target={target}", "workers.max=2")
+    assert second.code == SOME_FAILED
+    assert "nothing to do" in second.output
+    again = ganray_here("status", target, "--json").json["inputs"]
+    assert (again["restored"], again["unchanged"], again["failed"]) == (0, len(PHOTOGRAPHS), 1)
+
+
+def test_ray_and_the_process_itself_restore_the_same_bytes(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "archive", 3)
+    for workers, target in ((0, "alone"), (2, "ray")):
+        words = f"source={tmp_path}/archive", f"target={tmp_path}/{target}"
+        assert ganray("restore", *words, f"workers.max={workers}").code == DONE
+    for path in sorted((tmp_path / "archive").iterdir()):
+        alone, ray = (Image.open(tmp_path / name / path.name) for name in ("alone", "ray"))
+        assert np.array_equal(np.asarray(alone), np.asarray(ray))
+
+
+def test_windows_do_not_change_the_result(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "archive", 1, side=600)
+    for side, target in ((256, "windows"), (4096, "whole")):
+        words = f"source={tmp_path}/archive", f"target={tmp_path}/{target}"
+        assert ganray_here("restore", *words, f"window_pixels={side}", "workers.max=0").code == DONE
+    windows, whole = (
+        np.asarray(Image.open(tmp_path / name / "image-000.png")) for name in ("windows", "whole")
+    )
+    assert np.array_equal(windows, whole)
+    assert ganray_here("status", str(tmp_path / "windows"), "--json").json["windows"] == 9
+    assert ganray_here("status", str(tmp_path / "whole"), "--json").json["windows"] == 1
+
+
+def test_a_driver_killed_in_the_middle_redoes_nothing_and_loses_nothing(tmp_path: Path) -> None:
+    number = 60
+    write_pictures(tmp_path / "archive", number, side=320)
+    target = tmp_path / "restored"
+    words = ["restore", f"source={tmp_path}/archive", f"target={target}", "workers.max=2"]
+    driver = subprocess.Popen([sys.executable, "-m", "ganray", *words], stdout=subprocess.DEVNULL)
+    rows = target / "_ganray" / "ledger" / "rows"
+    wait_until(lambda: rows.is_dir() and len(list(rows.glob("*.parquet"))) >= 5)
+    family = psutil.Process(driver.pid).children(recursive=True)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert not alive, "workers outlived their driver"
+
+    before = Ledger(open_store(str(target))).read()
+    assert 5 <= len(before) < number
+    status = ganray_here("status", str(target), "--json").json["inputs"]
+    assert status["listed"] == number
+    assert status["restored"] == len(before)
+    assert status["pending"] == number - len(before)
+
+    assert ganray(*words).code == DONE
+    after = Ledger(open_store(str(target))).read()
+    assert len(after) == number
+    assert all(after[key] == row for key, row in before.items()), "a recorded input was redone"
+    assert {row.attempts for row in after.values()} == {1}
+    assert ganray_here("verify", str(target)).code == DONE
+
+
+def test_changed_inputs_generators_and_settings_are_restored_again(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "archive", 2)
+    words = [f"source={tmp_path}/archive", f"target={tmp_path}/restored", "workers.max=0"]
+    assert ganray_here("restore", *words).code == DONE
+    (tmp_path / "archive" / "image-001.png").write_bytes(encoded(64, 64, seed=9))
+    (tmp_path / "archive" / "image-002.png").write_bytes(encoded(64, 64, seed=10))
+    assert ganray_here("restore", *words).code == DONE
+    counts = ganray_here("status", f"{tmp_path}/restored", "--json").json["inputs"]
+    assert (counts["restored"], counts["unchanged"]) == (2, 1)
+    assert ganray_here("restore", *words, "output.png_level=2").code == DONE
+    counts = ganray_here("status", f"{tmp_path}/restored", "--json").json["inputs"]
+    assert (counts["restored"], counts["unchanged"]) == (3, 0)
+
+
+def test_verify_finds_planted_damage(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "archive", 4)
+    target = tmp_path / "restored"
+    words = f"source={tmp_path}/archive", f"target={target}", "workers.max=0"
+    assert ganray_here("restore", *words).code == DONE
+    (target / "image-000.png").unlink()
+    (target / "image-001.png").write_bytes(b"")
+    (target / "image-002.png").write_bytes((target / "image-003.png").read_bytes())
+    audit = ganray_here("verify", str(target), "--json")
+    assert audit.code == FAILED
+    problems = {problem["key"] for problem in audit.json["problems"]}
+    assert problems == {"image-000.png", "image-001.png", "image-002.png"}
+
+
+def test_bad_files_are_rows_and_their_neighbours_are_restored(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    write_pictures(archive, 2)
+    (archive / "empty.png").write_bytes(b"")
+    (archive / "text.png").write_text("this is not an image")
+    (archive / "cut.jpg").write_bytes(encoded(96, 96, seed=1, format_name="JPEG")[:-200])
+    (archive / "scan.dpx").write_bytes(b"SDPX")
+    (archive / "notes.txt").write_text("not an input")
+    words = f"source={archive}", f"target={tmp_path}/restored", "workers.max=0"
+    outcome = ganray_here("restore", *words)
+    assert outcome.code == SOME_FAILED
+    rows = {r["key"]: r for r in ganray_here("ledger", f"{tmp_path}/restored", "--json").json}
+    assert {key: row["state"] for key, row in rows.items()} == {
+        "image-000.png": "restored",
+        "image-001.png": "restored",
+        "empty.png": "failed",
+        "text.png": "failed",
+        "cut.jpg": "failed",
+        "scan.dpx": "failed",
+    }
+    assert "empty" in rows["empty.png"]["reason"]
+    assert "this is not" in rows["text.png"]["reason"]
+    assert "truncated" in rows["cut.jpg"]["reason"]
+    assert ".dpx" in rows["scan.dpx"]["reason"]
+
+
+def test_too_many_failures_stop_the_run(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    write_pictures(archive, 2)
+    for index in range(3):
+        (archive / f"bad-{index}.png").write_bytes(b"no")
+    words = f"source={archive}", f"target={tmp_path}/restored", "workers.max=0", "max_failed=0.2"
+    outcome = ganray_here("restore", *words)
+    assert outcome.code == FAILED
+    assert "max_failed=0.2" in outcome.errors
+    counts = ganray_here("status", f"{tmp_path}/restored", "--json").json["inputs"]
+    assert counts["failed"] == 2
+    assert counts["pending"] == 3
+
+
+def test_the_plan_is_printed_and_nothing_is_written(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "archive", 3)
+    words = f"source={tmp_path}/archive", f"target={tmp_path}/restored"
+    outcome = ganray_here("restore", *words, "--plan")
+    assert outcome.code == DONE
+    assert "3 to restore" in outcome.output
+    assert not (tmp_path / "restored").exists()
+
+
+def test_the_runs_files_stand_in_the_target(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "archive", 1)
+    target = tmp_path / "restored"
+    words = f"source={tmp_path}/archive", f"target={target}", "workers.max=0"
+    assert ganray_here("restore", *words).code == DONE
+    (run,) = (target / "_ganray" / "runs").iterdir()
+    assert {path.name for path in run.iterdir()} == {"config.yaml", "summary.json", "events.jsonl"}
+    assert json.loads((run / "summary.json").read_text())["run_id"] == run.name
+    assert len(list((target / "_ganray" / "ledger").rglob("*.parquet"))) == 1
+
+
+def wait_until(condition, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)

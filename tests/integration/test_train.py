@@ -1,0 +1,137 @@
+"""The training job on real Ray Train and Ray Data workers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from ganray.restoration import Restorer
+from ganray.storage import open_store
+from tests.integration.command import Outcome, ganray, ganray_here
+from tests.integration.pictures import encoded, write_pictures
+from tests.integration.test_restore import wait_until
+
+DONE, FAILED, USAGE = 0, 1, 2
+TINY = (
+    "init_from=",
+    "generator.options.num_features=8",
+    "generator.options.num_convs=1",
+    "discriminator.options.num_features=4",
+    "patch_pixels=16",
+    "batch_size=4",
+    "log_every=1",
+    "seed=3",
+)
+
+
+def stages(fidelity: int, warmup: int, adversarial: int) -> list[str]:
+    return [
+        f"stages.fidelity.steps={fidelity}",
+        f"stages.warmup.steps={warmup}",
+        f"stages.adversarial.steps={adversarial}",
+    ]
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    write_pictures(tmp_path / "archive", 4, side=48)
+    return tmp_path / "archive"
+
+
+def train(archive: Path | str, output: Path | str, *words: str) -> Outcome:
+    where = f"archive={archive}", f"validation={archive}", f"output={output}"
+    run = ganray_here if "workers.max=0" in words else ganray
+    return run("train", *where, *TINY, *words)
+
+
+def weights(output: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load((output / "generator.safetensors").read_bytes())
+
+
+def test_two_workers_learn_what_one_process_learns(archive: Path, tmp_path: Path) -> None:
+    plan = stages(4, 2, 4)
+    alone = train(archive, tmp_path / "alone", *plan, "workers.max=0")
+    assert alone.code == DONE, alone.text
+    pair = train(archive, tmp_path / "pair", *plan, "workers.max=2")
+    assert pair.code == DONE, pair.text
+    for name, tensor in weights(tmp_path / "alone").items():
+        torch.testing.assert_close(tensor, weights(tmp_path / "pair")[name], rtol=0, atol=1e-5)
+    lines = [json.loads(x) for x in (tmp_path / "pair" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "stage" in line] == list(range(1, 11))
+    assert any("validation_psnr_y" in line for line in lines)
+    assert "patches_per_second" in pair.output
+
+
+def test_the_trained_generator_restores_and_a_finished_training_is_left_alone(
+    archive: Path, bucket: str
+) -> None:
+    output = f"{bucket}/training"
+    first = train(archive, output, *stages(2, 1, 2), "workers.max=0")
+    assert first.code == DONE, first.text
+    keys = {info.key for info in open_store(output).list()}
+    assert {"generator.safetensors", "config.yaml", "metrics.jsonl"} <= keys
+    assert any(key.startswith("checkpoints/") for key in keys)
+    assert any(key.startswith("tensorboard/") for key in keys)
+    restorer = Restorer.load(f"{output}/generator.safetensors")
+    assert restorer.scale == 2
+    assert restorer.checkpoint.radius == 3
+    before = open_store(output).stat("generator.safetensors")
+    again = train(archive, output, *stages(2, 1, 2), "workers.max=0")
+    assert again.code == DONE
+    assert "nothing to do" in again.output
+    assert open_store(output).stat("generator.safetensors") == before
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(archive: Path, tmp_path: Path) -> None:
+    plan = [*stages(30, 5, 30), "checkpoint_every=5", "validate_every=1000", "workers.max=0"]
+    assert train(archive, tmp_path / "whole", *plan).code == DONE
+    output = tmp_path / "killed"
+    words = ["train", f"archive={archive}", f"validation={archive}", f"output={output}", *TINY]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ganray", *words, *plan], stdout=subprocess.DEVNULL
+    )
+    wait_until(lambda: len(list(output.glob("checkpoints/*.pt"))) >= 1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (output / "generator.safetensors").exists()
+    resumed = train(archive, output, *plan)
+    assert resumed.code == DONE
+    assert "going on from checkpoints/step-" in resumed.output
+    for name, tensor in weights(tmp_path / "whole").items():
+        assert torch.equal(tensor, weights(output)[name]), name
+
+
+def test_tensorboard_events_hold_the_losses(archive: Path, tmp_path: Path) -> None:
+    assert train(archive, tmp_path / "out", *stages(2, 0, 0), "workers.max=0").code == DONE
+    (path,) = (tmp_path / "out" / "tensorboard").iterdir()
+    assert b"pixel" in path.read_bytes()
+
+
+def test_an_archive_without_a_large_enough_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "small.png").write_bytes(encoded(8, 8, seed=1))
+    outcome = train(tmp_path / "archive", tmp_path / "out", *stages(1, 0, 0), "workers.max=0")
+    assert outcome.code == FAILED
+    assert "at least 16 pixels" in outcome.errors
+
+
+def test_a_checkpoint_of_another_network_is_refused(archive: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    assert train(archive, output, *stages(2, 0, 0), "workers.max=0").code == DONE
+    words = *stages(4, 0, 0), "workers.max=0", "generator.options.num_features=4"
+    outcome = train(archive, output, *words)
+    assert outcome.code == FAILED
+    assert "resume=false" in outcome.errors
+
+
+def test_an_impossible_batch_or_patch_is_named(archive: Path, tmp_path: Path) -> None:
+    for word, hint in (("patch_pixels=20", "multiple of 8"), ("batch_size=1", "workers.max")):
+        outcome = train(archive, tmp_path / "out", word, "workers.max=2")
+        assert outcome.code == USAGE
+        assert hint in outcome.errors
