@@ -19,8 +19,8 @@ JobT = TypeVar("JobT", contravariant=True)
 OrderT = TypeVar("OrderT", contravariant=True)
 RowT = TypeVar("RowT", covariant=True)
 
-# Ray Data retries for ever by default: an order that kills its worker would never end.
-MAX_RESTARTS = 4
+# Ray Data retries for ever by default: an order that kills its worker would never end. Workers
+# may be lost as often as spot nodes are; the same order may not.
 MAX_TASK_RETRIES = 2
 
 
@@ -63,7 +63,6 @@ def run_pool(
             ),
             num_cpus=workers.cpus,
             num_gpus=workers.gpus or None,
-            max_restarts=MAX_RESTARTS,
             max_task_retries=MAX_TASK_RETRIES,
         )
         try:

@@ -51,8 +51,6 @@ def ray_cluster(num_cpus: float) -> Iterator[None]:
         yield
         return
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-    # Ray's core prints what its log files hold too; ganray's errors say what matters.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         if os.environ.get("RAY_ADDRESS"):
             ray.init(**quiet)

@@ -70,6 +70,7 @@ def train(
             hooks.log({"step": state.step, **hooks.validate(state.generator_ema)})
         if last or state.step % config.checkpoint_every == 0:
             _require_finite(hooks.average_values(losses), state.step)
+            _require_finite(_sums_of_weights(state), state.step)
             hooks.checkpoint(state)
     return state
 
@@ -116,6 +117,15 @@ def _require_finite(values: dict[str, float], step: int) -> None:
             f"the training diverged at step {step}: {', '.join(wrong)}. Its last checkpoint is "
             "sound; lower the learning rate or the adversarial weight and run it again"
         )
+
+
+def _sums_of_weights(state: TrainingState) -> dict[str, float]:
+    """Finite only if every weight is: a gradient can overflow where the loss did not."""
+    networks = {"generator": state.generator_ema, "discriminator": state.discriminator}
+    return {
+        f"{name}_weights": float(torch.stack([p.detach().abs().sum() for p in n.parameters()]).sum())
+        for name, n in networks.items()
+    }
 
 
 def keep_gradients(parameters: Iterable[nn.Parameter]) -> None:

@@ -17,6 +17,9 @@ from ganray.errors import CheckpointError
 
 BETAS = (0.9, 0.99)
 
+# What torch raises on bytes that are no state, or the state of something else.
+_DAMAGE = (RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError)
+
 
 @dataclass
 class TrainingState:
@@ -65,7 +68,7 @@ def restore_state(state: TrainingState, data: bytes, source: str) -> None:
         for name in _parts(state):
             getattr(state, name).load_state_dict(saved[name])
         state.step = saved["step"]
-    except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except _DAMAGE as error:
         raise CheckpointError(
             f"{source} is no training state of this configuration: {str(error)[:300]}. Choose "
             "another output, or set resume=false to start anew"

@@ -1,5 +1,6 @@
 """The restore job end to end: real Ray, a real object store, real files."""
 
+import contextlib
 import io
 import json
 import os
@@ -108,10 +109,13 @@ def test_a_driver_killed_in_the_middle_redoes_nothing_and_loses_nothing(tmp_path
     rows = target / "_ganray" / "ledger" / "rows"
     wait_until(lambda: rows.is_dir() and len(list(rows.glob("*.parquet"))) >= 5)
     family = psutil.Process(driver.pid).children(recursive=True)
+    workers = [process for process in family if "MapWorker" in process.name()]
+    assert len(workers) == 2
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
-    _, alive = psutil.wait_procs(family, timeout=60)
+    _, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive, "workers outlived their driver"
+    end(family)
 
     before = Ledger(open_store(str(target))).read()
     assert 5 <= len(before) < number
@@ -221,3 +225,11 @@ def wait_until(condition, seconds: float = 120) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
+
+
+def end(processes: list[psutil.Process]) -> None:
+    """End what Ray leaves running after the SIGKILL of a driver: its agents."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=10)

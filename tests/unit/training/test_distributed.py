@@ -1,0 +1,121 @@
+"""Two processes on the loopback: what they compute together is what one computes alone."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as multiprocessing
+from torch import Tensor
+
+from ganray.models.compact import CompactConfig, CompactGenerator
+from ganray.models.unet_discriminator import UNetConfig, UNetDiscriminator
+from ganray.training.config import AdversarialConfig
+from ganray.training.distributed import average_gradients, average_values
+from ganray.training.loop import keep_gradients
+from ganray.training.samples import Share
+from ganray.training.state import TrainingState, new_state
+from ganray.training.steps import (
+    AverageGradients,
+    Batch,
+    discriminator_step,
+    fidelity_step,
+    generator_step,
+)
+
+NUM_WORKERS = 2
+BATCH_SIZES = (2, 3, 5)
+GAMES = {
+    "relativistic": AdversarialConfig(gamma=1.0, weight=0.5),
+    "nonsaturating": AdversarialConfig(loss="nonsaturating", gamma=1.0, weight=0.5),
+}
+FULL = torch.autocast("cpu", enabled=False)
+Outcome = dict[str, list[Tensor] | dict[str, float]]
+
+
+def make_state() -> TrainingState:
+    torch.manual_seed(0)
+    generator = CompactGenerator(CompactConfig(num_features=4, num_convs=1, scale=2))
+    return new_state(generator, UNetDiscriminator(UNetConfig(num_features=4)))
+
+
+def make_batch(indices: range) -> Batch:
+    rngs = [torch.Generator().manual_seed(index) for index in indices]
+    return Batch(
+        degraded=torch.stack([torch.rand(3, 8, 8, generator=rng) for rng in rngs]),
+        reference=torch.stack([torch.rand(3, 16, 16, generator=rng) for rng in rngs]),
+    )
+
+
+def gradients(state: TrainingState, name: str) -> list[Tensor]:
+    return [p.grad.clone() for p in getattr(state, name).parameters() if p.grad is not None]
+
+
+def run_steps(batch: Batch, game: str, average: AverageGradients) -> dict[str, Outcome]:
+    """Each step from fresh networks: the losses and gradients that it came to."""
+    outcomes: dict[str, Outcome] = {}
+    for name, step in (
+        ("fidelity", fidelity_step),
+        ("discriminator", partial(discriminator_step, game=GAMES[game])),
+        ("generator", partial(generator_step, game=GAMES[game])),
+    ):
+        state = make_state()
+        losses = step(state, batch, average, FULL)
+        moved = "discriminator" if name == "discriminator" else "generator"
+        outcomes[name] = {"losses": losses, "gradients": gradients(state, moved)}
+    return outcomes
+
+
+def work(rank: int, folder: str) -> None:
+    """One of the processes: every case with its share of the batch."""
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=NUM_WORKERS
+    )
+    results = {}
+    for batch_size in BATCH_SIZES:
+        share = Share(rank, NUM_WORKERS, batch_size)
+        batch = make_batch(share.indices(0))
+        for game in GAMES:
+            average = partial(average_gradients, weight=share.weight)
+            outcomes = run_steps(batch, game, average)
+            for outcome in outcomes.values():
+                outcome["losses"] = average_values(outcome["losses"], weight=share.weight)
+            results[batch_size, game] = outcomes
+    torch.save(results, f"{folder}/rank{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    folder = tmp_path_factory.mktemp("distributed")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("GLOO_SOCKET_IFNAME", "lo")
+        multiprocessing.spawn(work, args=(str(folder),), nprocs=NUM_WORKERS)
+    return [torch.load(Path(folder) / f"rank{rank}.pt") for rank in range(NUM_WORKERS)]
+
+
+@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize("batch_size", BATCH_SIZES)
+@pytest.mark.parametrize("step", ["fidelity", "discriminator", "generator"])
+def test_two_workers_come_to_the_gradients_and_losses_of_one(
+    results: list[dict], step: str, batch_size: int, game: str
+) -> None:
+    alone = run_steps(make_batch(range(batch_size)), game, keep_gradients)[step]
+    for together in (result[batch_size, game][step] for result in results):
+        assert together["losses"] == pytest.approx(
+            {name: float(value) for name, value in alone["losses"].items()}, abs=1e-6, rel=1e-5
+        )
+        pairs = zip(together["gradients"], alone["gradients"], strict=True)
+        assert max(float((one - other).abs().max()) for one, other in pairs) < 1e-6
+
+
+@pytest.mark.parametrize("batch_size", BATCH_SIZES)
+def test_all_workers_hold_the_same_bits(results: list[dict], batch_size: int) -> None:
+    for game in GAMES:
+        first, second = (result[batch_size, game] for result in results)
+        for step in first:
+            assert first[step]["losses"] == second[step]["losses"]
+            pairs = zip(first[step]["gradients"], second[step]["gradients"], strict=True)
+            assert all(torch.equal(one, other) for one, other in pairs)
