@@ -67,15 +67,24 @@ def build_config(model: type[SectionT], values: dict[str, Any]) -> SectionT:
         raise ConfigError(f"the configuration is not valid:\n{faults}") from None
 
 
-def describe(model: type[Section], prefix: str = "") -> Iterator[FieldHelp]:
-    """Yield every key of `model` with its default and its description, in declared order."""
+def describe(
+    model: type[Section], prefix: str = "", *, values: Section | None = None
+) -> Iterator[FieldHelp]:
+    """Yield every key of `model` with its default and its description, in declared order.
+
+    `values` are the defaults of a section that its owner gave others than its own.
+    """
     for name, field in model.model_fields.items():
         key = f"{prefix}{name}"
-        nested = _section_of(field.annotation)
-        if nested is not None:
-            yield from describe(nested, f"{key}.")
-            continue
         default = field.get_default(call_default_factory=True)  # type: ignore[call-arg, unused-ignore]
+        if values is not None:
+            default = getattr(values, name)
+        nested = _section_of(field.annotation)
+        # A section whose default is a name is chosen by name: one key.
+        if nested is not None and not isinstance(default, str):
+            given = default if isinstance(default, Section) else None
+            yield from describe(nested, f"{key}.", values=given)
+            continue
         if isinstance(default, Section):
             default = default.model_dump(mode="json")
         description = " ".join((field.description or "").split())

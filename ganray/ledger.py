@@ -140,7 +140,7 @@ def _encode(rows: Iterable[LedgerRow]) -> bytes:
 def _decode(data: bytes) -> Iterator[LedgerRow]:
     try:
         table = pq.read_table(io.BytesIO(data))
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
         raise StorageError(f"a ledger object is no Parquet file: {error}; remove it") from error
     known = {field.name for field in fields(LedgerRow)}
     for values in table.to_pylist():

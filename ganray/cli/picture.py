@@ -1,18 +1,18 @@
-"""The before/after picture of the demo: the same spots, bicubic on the left, restored right."""
+"""The before/after picture of the demo: the same spots, the input above, restored below."""
 
 import io
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ganray.storage import open_store
+from ganray.storage import Store, open_store
 
-SIDE = 300
-ZOOM = 2
+SPOT_PIXELS = 80
+SHOWN_PIXELS = 320
 MARGIN = 6
 LABEL_HEIGHT = 26
+LABELS = ("input, magnified by bicubic", "restored")
 
 
 @dataclass(frozen=True)
@@ -25,31 +25,33 @@ class Spot:
 
 
 SPOTS = (
-    Spot("held-out/animals/chelsea.png", 130, 60),
-    Spot("held-out/objects/coffee.webp", 190, 120),
-    Spot("held-out/space/rocket.jpg", 250, 30),
+    Spot("held-out/animals/chelsea.png", 225, 80),
+    Spot("held-out/objects/coffee.webp", 330, 150),
+    Spot("held-out/text/page.png", 60, 20),
 )
 
 
 def write_before_after(path: Path, source: str, target: str) -> Path:
-    """One row per spot: input magnified by bicubic, and the restored image, same zoom."""
-    before, after = open_store(source), open_store(target)
-    side = SIDE * ZOOM // 2
-    width = 2 * side * ZOOM // 2 + 3 * MARGIN
-    sheet = Image.new("RGB", (width, LABEL_HEIGHT + len(SPOTS) * (side + MARGIN)), "white")
+    """Write the sheet for restorations of the sample archive from `source` to `target`."""
+    archives = open_store(source), open_store(target)
+    step = SHOWN_PIXELS + MARGIN
+    row_height = LABEL_HEIGHT + SHOWN_PIXELS
+    sheet = Image.new("RGB", (MARGIN + len(SPOTS) * step, 2 * row_height + MARGIN), "white")
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(16)
-    for column, label in enumerate(("input, bicubic", "restored")):
-        draw.text((MARGIN + column * (side + MARGIN) + 4, 4), label, "black", font)
-    for row, spot in enumerate(SPOTS):
-        degraded = Image.open(io.BytesIO(before.read(spot.key))).convert("RGB")
-        restored = Image.open(io.BytesIO(after.read(spot.key))).convert("RGB")
-        scale = restored.width // degraded.width
-        box = np.array((spot.left, spot.top, spot.left + side // 4, spot.top + side // 4))
-        crops = (degraded.crop(tuple(box)), restored.crop(tuple(box * scale)))
-        for column, crop in enumerate(crops):
-            magnified = crop.resize((side, side), Image.Resampling.BICUBIC)
-            place = (MARGIN + column * (side + MARGIN), LABEL_HEIGHT + row * (side + MARGIN))
-            sheet.paste(magnified, place)
+    for row, (archive, label) in enumerate(zip(archives, LABELS, strict=True)):
+        top = row * row_height
+        draw.text((MARGIN, top + 4), label, "black", ImageFont.load_default(16))
+        for column, spot in enumerate(SPOTS):
+            shown = _cut(archive, spot, magnification=1 + row)
+            sheet.paste(shown, (MARGIN + column * step, top + LABEL_HEIGHT))
     sheet.save(path)
     return path
+
+
+def _cut(archive: Store, spot: Spot, *, magnification: int) -> Image.Image:
+    """A spot of one image, `magnification` times the input's size, at the size shown."""
+    picture = Image.open(io.BytesIO(archive.read(spot.key))).convert("RGB")
+    left, top = spot.left * magnification, spot.top * magnification
+    side = SPOT_PIXELS * magnification
+    cut = picture.crop((left, top, left + side, top + side))
+    return cut.resize((SHOWN_PIXELS, SHOWN_PIXELS), Image.Resampling.BICUBIC)

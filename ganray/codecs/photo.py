@@ -78,11 +78,31 @@ def decode(data: bytes, *, max_pixels: int) -> Image:
 
 
 def encode(image: Image, codec: str, options: OutputConfig, history: str) -> bytes:
-    """Encode pixels and profile as `codec`; `history` goes into EXIF's ImageHistory."""
-    profile = image.profile
+    """Encode pixels and profile as `codec`; `history` goes into EXIF's ImageHistory.
+
+    Raises UnsupportedImageError if the format does not hold the pixels or the metadata.
+    """
     _check_encodable(image, codec)
     pixels = np.ascontiguousarray(np.moveaxis(image.pixels, 0, -1))
     picture = PillowImage.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    buffer = io.BytesIO()
+    # As wide as in `_open`: a damaged or oversized block of metadata makes Pillow raise anything.
+    try:
+        picture.save(
+            buffer, format=codec.upper(), **_settings(image, codec, options, history=history)
+        )
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise UnsupportedImageError(
+            f"its pixels with their metadata cannot be written as {codec}: {error}; set another "
+            "output.format"
+        ) from error
+    return buffer.getvalue()
+
+
+def _settings(image: Image, codec: str, options: OutputConfig, *, history: str) -> dict[str, Any]:
+    profile = image.profile
     settings: dict[str, Any] = dict(_compression(codec, profile, options))
     settings |= {"icc_profile": profile.icc} if profile.icc else {}
     settings |= {"dpi": profile.resolution} if profile.resolution else {}
@@ -91,9 +111,7 @@ def encode(image: Image, codec: str, options: OutputConfig, history: str) -> byt
         settings |= _tiff_settings(settings["exif"], profile.xmp)
     elif profile.xmp:
         settings |= _xmp_setting(codec, profile.xmp)
-    buffer = io.BytesIO()
-    picture.save(buffer, format=codec.upper(), **settings)
-    return buffer.getvalue()
+    return settings
 
 
 @contextmanager
@@ -252,7 +270,7 @@ def _is_lossless(picture: PillowImage.Image, data: bytes) -> bool:
 
 
 def _webp_chunks(data: bytes) -> Iterator[bytes]:
-    """Names of a RIFF file's chunks, which have even lengths; an ICC profile precedes the pixels."""
+    """Names of the chunks of a RIFF file: an ICC profile of any size precedes the pixels."""
     offset = 12
     while offset + 8 <= len(data):
         yield data[offset : offset + 4]
@@ -308,7 +326,7 @@ def _exif_with_history(exif: bytes | None, shape: tuple[int, ...], history: str)
             if tag in details:
                 details[tag] = length
         return edited.tobytes()
-    except (ValueError, TypeError, KeyError, SyntaxError, OSError, struct.error):
+    except (AttributeError, ValueError, TypeError, KeyError, SyntaxError, OSError, struct.error):
         return exif or b""
 
 

@@ -20,7 +20,9 @@ class Recipe(Section):
     """A degradation: its steps run in order, the reduction to 1/scale among them."""
 
     name: str
+    """What reports call it."""
     steps: tuple[Step, ...]
+    """What happens to a reference, in order; exactly one step is a `resample`."""
 
     @model_validator(mode="after")
     def _has_one_reduction(self) -> "Recipe":

@@ -27,15 +27,20 @@ class WarmupConfig(StageConfig):
     """The discriminator alone: it meets a generator that rests."""
 
     steps: Steps = 20
+    """Number of optimizer updates."""
     learning_rate: PositiveFloat = 2e-4
+    """Learning rate of the stage's first step."""
     final_learning_rate: PositiveFloat = 2e-4
+    """Learning rate of its last step."""
 
 
 class AdversarialStageConfig(StageConfig):
     """Both networks play."""
 
     learning_rate: PositiveFloat = 1e-4
+    """Learning rate of the stage's first step."""
     final_learning_rate: PositiveFloat = 5e-5
+    """Learning rate of its last step."""
 
 
 class StagesConfig(Section):
@@ -55,10 +60,12 @@ class AdversarialConfig(Section):
 
     loss: Literal["relativistic", "nonsaturating"] = "relativistic"
     """Which adversarial loss."""
-    weight: float = 0.01
-    """Weight of the adversarial loss beside the pixel loss of weight 1."""
-    gamma: float = 0.01
-    """Weight of the gradient penalties R1 (on references) and R2 (on restorations)."""
+    weight: float = 0.02
+    """Weight of the adversarial loss beside the pixel loss of weight 1: more is sharper and less
+    faithful."""
+    gamma: float = 2e-5
+    """Weight of the gradient penalties R1 (on references) and R2 (on restorations), about
+    0.0002 / batch_size; it does not depend on the patch's size."""
     r1: bool = True
     """Penalise the discriminator's gradient on references."""
     r2: bool = True

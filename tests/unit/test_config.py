@@ -7,6 +7,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import Field
 
 from ganray.config import (
     FieldHelp,
@@ -241,6 +242,21 @@ def test_help_lists_every_field_in_order_with_default_and_description() -> None:
     ]
     assert fields[-2] == FieldHelp("workers.max", "4", "Most workers, over all machines.")
     assert [json.loads(field.default) for field in fields[:4]] == ["archive", 2048, 2e-4, False]
+
+
+def test_help_shows_the_defaults_that_the_owner_of_a_section_gave_it() -> None:
+    class Owner(Section):
+        """Another default for a nested field, and a section that is chosen by its name."""
+
+        workers: Workers = Workers(max=9)
+        chosen: Workers = Field(default="pool", validate_default=True)
+        """By name."""
+
+    defaults = {field.key: json.loads(field.default) for field in describe(Owner)}
+    assert defaults == {
+        **{"workers.min": 0, "workers.max": 9, "workers.name": "pool"},
+        "chosen": "pool",
+    }
 
 
 def test_a_choice_is_returned_or_refused_with_the_known_ones() -> None:

@@ -97,9 +97,7 @@ def test_every_step_belongs_to_one_stage_in_order(
 ) -> None:
     stages = make_config(fidelity, warmup, adversarial).stages
     names = [stage_at(stages, step)[0] for step in range(stages.total_steps)]
-    assert names == (
-        ["fidelity"] * fidelity + ["warmup"] * warmup + ["adversarial"] * adversarial
-    )
+    assert names == (["fidelity"] * fidelity + ["warmup"] * warmup + ["adversarial"] * adversarial)
     with pytest.raises(ValueError, match="beyond the last"):
         stage_at(stages, stages.total_steps)
 

@@ -124,7 +124,9 @@ def test_the_penalty_is_its_formula_by_finite_differences() -> None:
             total += ((mean_logit(image + shift) - mean_logit(image - shift)) / (2 * step)) ** 2
         squares.append(total)
     expected = 6 * 5 * np.mean(squares)
-    assert float(gradient_penalty(discriminator, x)[1].detach()) == pytest.approx(expected, rel=1e-4)
+    assert float(gradient_penalty(discriminator, x)[1].detach()) == pytest.approx(
+        expected, rel=1e-4
+    )
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(2, 2), (1, 3), (4, 1)])
@@ -132,7 +134,9 @@ def test_the_penalty_does_not_depend_on_the_size_of_the_patch(rows: int, columns
     discriminator = smooth_discriminator()
     x = images()
     once = gradient_penalty(discriminator, x)[1]
-    torch.testing.assert_close(gradient_penalty(discriminator, x.repeat(1, 1, rows, columns))[1], once)
+    torch.testing.assert_close(
+        gradient_penalty(discriminator, x.repeat(1, 1, rows, columns))[1], once
+    )
 
 
 def test_the_penalty_is_a_mean_over_the_batch() -> None:

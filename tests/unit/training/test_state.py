@@ -62,9 +62,7 @@ def test_the_average_is_its_formula(decay: float) -> None:
     before = [average.clone() for average in state.generator_ema.parameters()]
     weights = [weight.clone() for weight in state.generator.parameters()]
     state.update_ema(decay)
-    for average, old, weight in zip(
-        state.generator_ema.parameters(), before, weights, strict=True
-    ):
+    for average, old, weight in zip(state.generator_ema.parameters(), before, weights, strict=True):
         torch.testing.assert_close(average, decay * old + (1 - decay) * weight)
     for weight, old in zip(state.generator.parameters(), weights, strict=True):
         assert torch.equal(weight, old)
@@ -110,7 +108,9 @@ class Trap:
     ids=["empty", "text", "pickle", "trap", "saved trap", "parts", "list", "numbers", "network"],
 )
 def test_what_is_no_state_of_this_training_is_refused(data: bytes) -> None:
-    with pytest.raises(CheckpointError, match=r"(?s)run/step\.pt is no training state .*resume=false"):
+    with pytest.raises(
+        CheckpointError, match=r"(?s)run/step\.pt is no training state .*resume=false"
+    ):
         restore_state(make_state(0), data, "run/step.pt")
 
 

@@ -53,9 +53,7 @@ def penalty(discriminator: nn.Module, images: Tensor) -> Tensor:
     norms = []
     for image in images.detach():
         leaf = image[None].clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(
-            discriminator(leaf).mean(), leaf, create_graph=True
-        )
+        (gradient,) = torch.autograd.grad(discriminator(leaf).mean(), leaf, create_graph=True)
         norms.append(gradient.square().sum() * leaf.shape[2] * leaf.shape[3])
     return torch.stack(norms).mean()
 
@@ -167,4 +165,6 @@ def test_steps_in_half_precision_stay_close_to_those_in_full() -> None:
         )
         assert all(p.dtype == torch.float32 for p in state.generator.parameters())
     full, half = losses
-    assert all(float(half[name]) == pytest.approx(float(full[name]), rel=0.1, abs=0.02) for name in full)
+    assert all(
+        float(half[name]) == pytest.approx(float(full[name]), rel=0.1, abs=0.02) for name in full
+    )

@@ -1,0 +1,233 @@
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from ganray.errors import GanrayError, RestorationError
+from ganray.models.checkpoint import (
+    Checkpoint,
+    Provenance,
+    build_generator,
+    decode_checkpoint,
+    encode_checkpoint,
+)
+from ganray.raster.image import from_float, to_float
+from ganray.restoration import Restorer, RestorerConfig, restorer
+
+SMALL_CORE = 11
+SCALES = (1, 2, 3, 4)
+
+
+def make_checkpoint(scale: int = 2, bands: int = 3) -> Checkpoint:
+    """A small generator of random weights whose output stays mostly within 0-1."""
+    torch.manual_seed(scale)
+    options = {"num_features": 4, "num_convs": 1, "scale": scale, "bands": bands}
+    generator, network = build_generator("compact", options)
+    with torch.no_grad():
+        generator.body[-1].weight.mul_(0.1)
+    return decode_checkpoint(
+        encode_checkpoint(generator, "compact", network, Provenance("nothing", {})), "memory"
+    )
+
+
+@pytest.fixture(autouse=True)
+def small_patches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restorer, "PATCH_CORE", SMALL_CORE)
+    # Three patches at a time, so that batches and their remainders occur.
+    monkeypatch.setitem(restorer.BATCH_PIXELS, "cpu", 3 * (SMALL_CORE + 6) ** 2)
+
+
+def tiled(checkpoint: Checkpoint, window_pixels: int = 2 * SMALL_CORE) -> Restorer:
+    return Restorer(checkpoint, RestorerConfig(window_pixels=window_pixels, device="cpu"))
+
+
+def whole(checkpoint: Checkpoint, pixels: np.ndarray) -> np.ndarray:
+    """The generator on the whole image at once, uncut."""
+    with torch.inference_mode():
+        return checkpoint.generator(torch.from_numpy(pixels)[None])[0].numpy()
+
+
+def noise(bands: int, height: int = 47, width: int = 60, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((bands, height, width), np.float32)
+
+
+def stored(pixels: np.ndarray, dtype: str) -> np.ndarray:
+    return pixels if dtype == "float32" else from_float(pixels, dtype)
+
+
+def as_float(pixels: np.ndarray) -> np.ndarray:
+    return pixels if pixels.dtype == np.float32 else to_float(pixels)
+
+
+def tolerance(dtype: str) -> float:
+    """1e-5, and where values are rounded, one step for those that lie between two."""
+    return 1e-5 + (0 if dtype == "float32" else 1 / np.iinfo(dtype).max)
+
+
+@pytest.mark.parametrize(("scale", "dtype"), list(product(SCALES, ["uint8", "uint16", "float32"])))
+def test_the_tiled_result_is_the_whole_image_result(scale: int, dtype: str) -> None:
+    checkpoint = make_checkpoint(scale)
+    pixels = stored(noise(3), dtype)
+    expected = np.clip(whole(checkpoint, as_float(pixels)), 0, 1)
+    result = tiled(checkpoint).restore_with_trust(pixels)
+    assert result.num_windows == 9
+    assert result.pixels.dtype == dtype and result.pixels.shape == (3, 47 * scale, 60 * scale)
+    np.testing.assert_allclose(as_float(result.pixels), expected, rtol=0, atol=tolerance(dtype))
+
+
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    window=st.integers(1, 60),
+    scale=st.sampled_from([1, 2]),
+)
+def test_sizes_of_image_and_window_do_not_show_in_the_result(
+    height: int, width: int, window: int, scale: int
+) -> None:
+    checkpoint = make_checkpoint(scale)
+    pixels = noise(3, height, width)
+    expected = np.clip(whole(checkpoint, pixels), 0, 1)
+    np.testing.assert_allclose(
+        tiled(checkpoint, window).restore(pixels), expected, rtol=0, atol=1e-5
+    )
+
+
+def test_a_halo_that_is_too_small_would_show() -> None:
+    checkpoint = make_checkpoint()
+    blind = replace(checkpoint, radius=checkpoint.radius - 1)
+    expected = np.clip(whole(checkpoint, noise(3)), 0, 1)
+    assert np.abs(tiled(blind).restore(noise(3)) - expected).max() > 1e-5
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_gray_is_restored_as_the_mean_of_three_equal_bands(scale: int) -> None:
+    checkpoint = make_checkpoint(scale)
+    gray = noise(1)
+    expected = np.clip(whole(checkpoint, gray.repeat(3, 0)).mean(0, keepdims=True), 0, 1)
+    restored = tiled(checkpoint).restore(gray)
+    assert restored.shape == (1, 47 * scale, 60 * scale)
+    np.testing.assert_allclose(restored, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(("bands", "alpha"), [(4, 3), (4, 0), (2, 1)])
+def test_alpha_is_restored_as_gray_beside_the_colour(scale: int, bands: int, alpha: int) -> None:
+    checkpoint = make_checkpoint(scale)
+    pixels = noise(bands)
+    colour = [band for band in range(bands) if band != alpha]
+    one = tiled(checkpoint)
+    restored = one.restore(pixels, alpha=alpha)
+    assert np.array_equal(restored[colour], one.restore(pixels[colour]))
+    assert np.array_equal(restored[[alpha]], one.restore(pixels[[alpha]]))
+
+
+def test_a_generator_for_gray_restores_gray() -> None:
+    checkpoint = make_checkpoint(bands=1)
+    expected = np.clip(whole(checkpoint, noise(1)), 0, 1)
+    np.testing.assert_allclose(tiled(checkpoint).restore(noise(1)), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("bands", "alpha"), [(2, None), (4, None), (3, 2), (5, 4)])
+def test_bands_that_do_not_fit_the_generator_are_refused(bands: int, alpha: int | None) -> None:
+    colour = bands - (alpha is not None)
+    with pytest.raises(
+        RestorationError, match=rf"has {colour} colour bands and the generator takes 3 \(or gray\)"
+    ):
+        tiled(make_checkpoint()).restore(noise(bands), alpha=alpha)
+
+
+def test_values_beyond_the_range_are_cut_and_counted() -> None:
+    class Offset(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + 0.75
+
+    checkpoint = replace(make_checkpoint(scale=1), generator=Offset())
+    pixels = np.full((3, 20, 30), 128, np.uint8)
+    pixels[:, :10] = 0
+    result = tiled(checkpoint).restore_with_trust(pixels)
+    assert (result.pixels[:, 10:] == 255).all() and (result.pixels[:, :10] == 191).all()
+    assert result.trust.clipped == 0.5
+
+
+def test_the_trust_of_a_tiled_image_is_that_of_the_whole() -> None:
+    checkpoint = make_checkpoint()
+    many, one = (tiled(checkpoint, side).restore_with_trust(noise(3)) for side in (SMALL_CORE, 999))
+    assert many.num_windows > 10 and one.num_windows == 1
+    assert many.trust.consistency == pytest.approx(one.trust.consistency, abs=1e-6)
+    assert many.trust.colour_drift == pytest.approx(one.trust.colour_drift, abs=1e-6)
+    assert many.trust.clipped == pytest.approx(one.trust.clipped)
+
+
+class Spoiled(nn.Module):
+    """Repeats its input, and gives `value` where the input is white."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(x == 1, self.value, x)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_value_that_is_not_finite_refuses_the_image(value: float, precision: str) -> None:
+    checkpoint = replace(make_checkpoint(scale=1), generator=Spoiled(value))
+    config = RestorerConfig(window_pixels=SMALL_CORE, precision=precision, device="cpu")
+    pixels = np.zeros((3, 40, 40), np.uint8)
+    assert not Restorer(checkpoint, config).restore(pixels).any()
+    pixels[1, 33, 37] = 255
+    with pytest.raises(RestorationError, match="not finite, in float32 too"):
+        Restorer(checkpoint, config).restore(pixels)
+
+
+def test_an_input_that_is_not_finite_is_refused() -> None:
+    pixels = noise(3)
+    pixels[0, 20, 20] = np.nan
+    with pytest.raises(RestorationError, match="not finite"):
+        tiled(make_checkpoint()).restore(pixels)
+
+
+def test_what_overflows_in_half_precision_is_computed_again_in_float32() -> None:
+    class Overflowing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x / 0 if torch.is_autocast_enabled("cpu") else x
+
+    checkpoint = replace(make_checkpoint(scale=1), generator=Overflowing())
+    config = RestorerConfig(precision="bfloat16", device="cpu")
+    assert np.array_equal(Restorer(checkpoint, config).restore(noise(3)), noise(3))
+
+
+def test_half_precision_is_close_to_full() -> None:
+    checkpoint = make_checkpoint()
+    config = RestorerConfig(precision="bfloat16", device="cpu")
+    half, full = Restorer(checkpoint, config).restore(noise(3)), tiled(checkpoint).restore(noise(3))
+    np.testing.assert_allclose(half, full, rtol=0, atol=0.02)
+    assert not np.array_equal(half, full)
+
+
+def test_the_input_stays_untouched() -> None:
+    pixels = noise(3)
+    pixels.setflags(write=False)
+    tiled(make_checkpoint()).restore(pixels)
+
+
+def test_a_restorer_is_loaded_from_a_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    generator, network = build_generator("compact", {"num_features": 4, "num_convs": 1})
+    data = encode_checkpoint(generator, "compact", network, Provenance("nothing", {}))
+    (tmp_path / "generator.safetensors").write_bytes(data)
+    loaded = Restorer.load(str(tmp_path / "generator.safetensors"))
+    expected = Restorer(decode_checkpoint(data, "memory")).restore(noise(3))
+    assert np.array_equal(loaded.restore(noise(3)), expected)
+    with pytest.raises(GanrayError, match="absent"):
+        Restorer.load(str(tmp_path / "absent.safetensors"))
