@@ -6,16 +6,22 @@ ICC profile, EXIF, XMP and resolution are kept. What Pillow would reduce or drop
 """
 
 import io
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import PIL
-from PIL import ExifTags
 from PIL import Image as PillowImage
+from pydantic import Field
 
+from ganray.codecs.photo_metadata import (
+    exif_with_history,
+    metadata_settings,
+    read_exif,
+    read_resolution,
+    read_xmp,
+)
 from ganray.config import Section
 from ganray.errors import TooLargeError, UndecodableError, UnsupportedImageError
 from ganray.raster.image import Image, Pixels, Profile
@@ -32,10 +38,7 @@ COLORINTERP = {
 MODES = {bands: mode for mode, bands in COLORINTERP.items()}
 DEEP_MODES = ("I;16", "I;16B", "I;16L")
 
-# TIFF/EP 12234-2 "ImageHistory": the record of what was done to an image.
-EXIF_IMAGE_HISTORY = 0x9213
-EXIF_WIDTH, EXIF_HEIGHT = 0xA002, 0xA003
-TIFF_BITS_PER_SAMPLE, TIFF_SAMPLE_FORMAT = 258, 339
+TIFF_BITS_PER_SAMPLE = 258
 GEOTIFF_TAGS = {33550, 33922, 34264, 34735, 42113}
 TIFF_COMPRESSION_LOSSLESS = "tiff_adobe_deflate"
 WEBP_LONGEST_SIDE = 16383
@@ -47,9 +50,9 @@ class OutputConfig(Section):
 
     format: Literal["same", "png", "jpeg", "webp", "tiff"] = "same"
     """File format of the outputs; `same` keeps each input's own."""
-    jpeg_quality: int = 95
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
     """Quality of lossy JPEG and WebP, 1-100; JPEG is written without chroma subsampling."""
-    png_level: int = 1
+    png_level: Annotated[int, Field(ge=0, le=9)] = 1
     """zlib level of PNG, 0-9: 1 is several times faster than Pillow's default for a few percent."""
 
 
@@ -106,12 +109,8 @@ def _settings(image: Image, codec: str, options: OutputConfig, *, history: str) 
     settings: dict[str, Any] = dict(_compression(codec, profile, options))
     settings |= {"icc_profile": profile.icc} if profile.icc else {}
     settings |= {"dpi": profile.resolution} if profile.resolution else {}
-    settings["exif"] = _exif_with_history(profile.exif, image.pixels.shape, history)
-    if codec == "tiff":
-        settings |= _tiff_settings(settings["exif"], profile.xmp)
-    elif profile.xmp:
-        settings |= _xmp_setting(codec, profile.xmp)
-    return settings
+    exif = exif_with_history(profile.exif, image.pixels.shape, history)
+    return settings | metadata_settings(codec, exif, profile.xmp)
 
 
 @contextmanager
@@ -155,10 +154,10 @@ def _profile(picture: PillowImage.Image, data: bytes) -> Profile:
         dtype="uint16" if deep else "uint8",
         bit_depth=16 if deep else 8,
         colorinterp=COLORINTERP[mode],
-        resolution=_resolution(picture),
+        resolution=read_resolution(picture),
         icc=picture.info.get("icc_profile"),
-        exif=_exif_bytes(picture),
-        xmp=_xmp_bytes(picture),
+        exif=read_exif(picture),
+        xmp=read_xmp(picture),
         lossless=_is_lossless(picture, data),
         lost=lost,
     )
@@ -221,48 +220,6 @@ def _pixels(picture: PillowImage.Image, profile: Profile) -> Pixels:
     return array[np.newaxis] if array.ndim == 2 else np.moveaxis(array, -1, 0)
 
 
-def _resolution(picture: PillowImage.Image) -> tuple[float, float] | None:
-    dpi = picture.info.get("dpi")
-    if not dpi or not all(np.isfinite(float(value)) and value > 0 for value in dpi):
-        return None
-    return float(dpi[0]), float(dpi[1])
-
-
-def _exif_bytes(picture: PillowImage.Image) -> bytes | None:
-    if picture.format != "TIFF":
-        return picture.info.get("exif")
-    # A TIFF's own tags are its EXIF. Those of the pixel layout are rewritten on save, and Pillow
-    # has turned the pixels upright by the orientation, which must not be applied twice.
-    exif = PillowImage.Exif()
-    tags = picture.getexif()
-    for tag in _DESCRIPTIVE_TIFF_TAGS & set(tags):
-        exif[tag] = tags[tag]
-    for directory in {ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo} & set(tags):
-        exif.get_ifd(directory).update(tags.get_ifd(directory))
-    return exif.tobytes() if len(exif) else None
-
-
-_DESCRIPTIVE_TIFF_TAGS = frozenset(
-    (
-        ExifTags.Base.ImageDescription.value,
-        ExifTags.Base.DocumentName.value,
-        ExifTags.Base.Make.value,
-        ExifTags.Base.Model.value,
-        ExifTags.Base.Software.value,
-        ExifTags.Base.DateTime.value,
-        ExifTags.Base.Artist.value,
-        ExifTags.Base.HostComputer.value,
-        ExifTags.Base.Copyright.value,
-        EXIF_IMAGE_HISTORY,
-    )
-)
-
-
-def _xmp_bytes(picture: PillowImage.Image) -> bytes | None:
-    xmp = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp")
-    return xmp.encode() if isinstance(xmp, str) else xmp
-
-
 def _is_lossless(picture: PillowImage.Image, data: bytes) -> bool:
     return picture.format in ("PNG", "TIFF") or (
         picture.format == "WEBP" and b"VP8L" in _webp_chunks(data)
@@ -309,49 +266,3 @@ def _compression(codec: str, profile: Profile, options: OutputConfig) -> dict[st
             "exact": True,
         }
     return {"compression": TIFF_COMPRESSION_LOSSLESS}
-
-
-def _exif_with_history(exif: bytes | None, shape: tuple[int, ...], history: str) -> bytes:
-    """The EXIF block with the new size and one more line of ImageHistory.
-
-    A block that Pillow cannot parse is passed on as it is: it stays what it was.
-    """
-    edited = PillowImage.Exif()
-    try:
-        edited.load(exif or b"")
-        earlier = str(edited.get(EXIF_IMAGE_HISTORY, "")).rstrip("\0")
-        edited[EXIF_IMAGE_HISTORY] = f"{earlier}\n{history}".strip()
-        details = edited.get_ifd(ExifTags.IFD.Exif) if ExifTags.IFD.Exif in edited else {}
-        for tag, length in ((EXIF_WIDTH, shape[2]), (EXIF_HEIGHT, shape[1])):
-            if tag in details:
-                details[tag] = length
-        return edited.tobytes()
-    except (AttributeError, ValueError, TypeError, KeyError, SyntaxError, OSError, struct.error):
-        return exif or b""
-
-
-def _tiff_settings(exif: bytes, xmp: bytes | None) -> dict[str, Any]:
-    """A TIFF's tags are its EXIF block, and XMP is one of them; a block that is none is left out.
-
-    Where there are directories of EXIF or GPS the pixels are not compressed: libtiff, which
-    compresses them, writes no such directory, and Pillow alone does.
-    """
-    tags = PillowImage.Exif()
-    try:
-        tags.load(exif)
-    except SyntaxError:
-        tags = PillowImage.Exif()
-    if xmp:
-        tags[ExifTags.Base.XMLPacket] = xmp
-    directories = {ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo} & set(tags)
-    return {"exif": tags} | ({"compression": "raw"} if directories else {})
-
-
-def _xmp_setting(codec: str, xmp: bytes) -> dict[str, Any]:
-    if codec == "png":
-        from PIL.PngImagePlugin import PngInfo
-
-        text = PngInfo()
-        text.add_itxt("XML:com.adobe.xmp", xmp.decode(errors="replace"))
-        return {"pnginfo": text}
-    return {"xmp": xmp}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ganray.config import Section
 from ganray.raster.image import FloatPixels, from_float, to_float
@@ -21,11 +21,23 @@ KernelName = Literal["area", "bilinear", "bicubic", "lanczos"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
+def _ascends(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"a range goes from the lower to the higher bound; found {bounds}")
+    return bounds
+
+
+NotNegative = Annotated[float, Field(ge=0)]
+Quality = Annotated[int, Field(ge=1, le=100)]
+Range = Annotated[tuple[NotNegative, NotNegative], AfterValidator(_ascends)]
+QualityRange = Annotated[tuple[Quality, Quality], AfterValidator(_ascends)]
+
+
 class Blur(Section):
     """Gaussian blur, isotropic, borders reflected."""
 
     kind: Literal["blur"]
-    sigma: tuple[float, float]
+    sigma: Range
     """Range of the standard deviation, in reference pixels."""
     probability: Probability = 1.0
 
@@ -41,7 +53,7 @@ class Noise(Section):
     """Additive Gaussian noise."""
 
     kind: Literal["noise"]
-    sigma: tuple[float, float]
+    sigma: Range
     """Range of the standard deviation, for pixels in 0-1."""
     gray_probability: Probability = 0.0
     """How often the noise is the same in all bands."""
@@ -52,7 +64,7 @@ class Jpeg(Section):
     """JPEG compression and decompression; for 1 or 3 bands."""
 
     kind: Literal["jpeg"]
-    quality: tuple[int, int]
+    quality: QualityRange
     """Range of the quality, 1-100."""
     probability: Probability = 1.0
 

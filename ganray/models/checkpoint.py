@@ -64,6 +64,7 @@ def encode_checkpoint(
     """Serialise a generator; its receptive-field radius is measured here."""
     values = network.model_dump(mode="json")
     metadata = {
+        "format": FORMAT,
         "architecture": architecture,
         "network": values,
         "scale": values["scale"],
@@ -77,7 +78,8 @@ def encode_checkpoint(
         "ganray_version": __version__,
     }
     tensors = {name: t.detach().cpu().contiguous() for name, t in generator.state_dict().items()}
-    return safetensors.torch.save(tensors, {"format": FORMAT, "ganray": json.dumps(metadata)})
+    # One entry: safetensors writes several in any order, and equal weights must have one digest.
+    return safetensors.torch.save(tensors, {"ganray": json.dumps(metadata)})
 
 
 def decode_checkpoint(data: bytes, source: str) -> Checkpoint:
@@ -143,24 +145,17 @@ def _read_metadata(data: bytes, source: str) -> dict[str, Any]:
     length = int.from_bytes(data[:8], "little")
     try:
         header = json.loads(data[8 : 8 + length])
-        metadata = header.get("__metadata__", {})
-        if metadata.get("format") != FORMAT:
-            names = sorted(set(header) - {"__metadata__"})
-            raise CheckpointError(
-                f"{source} is a safetensors file with {len(names)} tensors "
-                f"({', '.join(names[:3])}, …) and without ganray's metadata; expected one "
-                "written by ganray train"
-            )
-        content = json.loads(metadata["ganray"])
-    except (ValueError, AttributeError, KeyError) as error:
+        content = json.loads(header.get("__metadata__", {}).get("ganray", "{}"))
+    except (ValueError, AttributeError, TypeError) as error:
         raise CheckpointError(
             f"{source} ({len(data)} bytes) has no readable safetensors header; expected a "
             "checkpoint written by ganray train"
         ) from error
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        names = sorted(set(header) - {"__metadata__"})
         raise CheckpointError(
-            f"{source} holds a {type(content).__name__} as ganray's metadata; expected a "
-            "checkpoint written by ganray train"
+            f"{source} is a safetensors file with {len(names)} tensors ({', '.join(names[:3])}, "
+            "…) and without ganray's metadata; expected one written by ganray train"
         )
     return content
 

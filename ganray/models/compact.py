@@ -5,7 +5,10 @@ PReLU, then a convolution to scale² times the bands; the nearest-upsampled inpu
 Its published checkpoints fit tensor by tensor.
 """
 
+from typing import Annotated, Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,13 +18,13 @@ from ganray.config import Section
 class CompactConfig(Section):
     """Shape of a compact generator."""
 
-    bands: int = 3
+    bands: Annotated[int, Field(ge=1)] = 3
     """Bands of input and output."""
-    num_features: int = 32
+    num_features: Annotated[int, Field(ge=1)] = 32
     """Channels of every hidden convolution."""
-    num_convs: int = 8
+    num_convs: Annotated[int, Field(ge=0)] = 8
     """Hidden convolutions after the first."""
-    scale: int = 2
+    scale: Literal[1, 2, 3, 4] = 2
     """Magnification: 1, 2, 3 or 4."""
 
 

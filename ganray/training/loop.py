@@ -122,9 +122,8 @@ def _require_finite(values: dict[str, float], step: int) -> None:
 def _sums_of_weights(state: TrainingState) -> dict[str, float]:
     """Finite only if every weight is: a gradient can overflow where the loss did not."""
     networks = {"generator": state.generator_ema, "discriminator": state.discriminator}
-    to_vector = nn.utils.parameters_to_vector
     return {
-        f"{name}_weights": float(to_vector(network.parameters()).detach().abs().sum())
+        f"{name}_weights": sum(float(p.detach().abs().sum()) for p in network.parameters())
         for name, network in networks.items()
     }
 

@@ -13,7 +13,8 @@ from PIL import ExifTags, ImageCms
 from PIL import Image as PillowImage
 from PIL.PngImagePlugin import PngInfo
 
-from ganray.codecs.photo import EXIF_IMAGE_HISTORY, OutputConfig, decode, encode, probe
+from ganray.codecs.photo import OutputConfig, decode, encode, probe
+from ganray.codecs.photo_metadata import EXIF_IMAGE_HISTORY
 from ganray.errors import CodecError, TooLargeError, UndecodableError, UnsupportedImageError
 from ganray.raster.image import Image, Profile
 
