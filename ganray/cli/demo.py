@@ -27,7 +27,7 @@ from ganray.storage import open_store
 DEMO_FOLDER = Path("ganray-demo")
 MARKER = ".ganray-demo"
 ARCHIVE, RESTORED, TRAINING = "s3://archive", "s3://restored", "s3://training"
-PICTURE = "before-after.png"
+PICTURE = "before-after.jpg"
 
 
 def demo(words: Sequence[str]) -> int:

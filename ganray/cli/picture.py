@@ -44,7 +44,7 @@ def write_before_after(path: Path, source: str, target: str) -> Path:
         for column, spot in enumerate(SPOTS):
             shown = _cut(archive, spot, magnification=1 + row)
             sheet.paste(shown, (MARGIN + column * step, top + LABEL_HEIGHT))
-    sheet.save(path)
+    sheet.save(path, quality=95)
     return path
 
 

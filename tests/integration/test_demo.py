@@ -31,8 +31,8 @@ def test_the_demo_runs_from_end_to_end_and_leaves_nothing_running(tmp_path: Path
     assert outcome.code == 0, outcome.text
     assert "16 restored" in outcome.output
     assert "0 problems" in outcome.output
-    assert str(demo / "before-after.png") in outcome.output
-    assert Image.open(demo / "before-after.png").width > 600
+    assert str(demo / "before-after.jpg") in outcome.output
+    assert Image.open(demo / "before-after.jpg").width > 600
     assert not (demo / "left by an earlier demo").exists()
     assert store_processes(demo) == []
 
