@@ -169,6 +169,8 @@ def _explain(fault: ErrorDetails, known: Sequence[str]) -> str:
     if fault["type"] == "missing":
         return f"{key}: no value given; expected one"
     message = fault["msg"].removeprefix("Value error, ")
+    if not key:
+        return message
     return f"{key}: found {fault['input']!r}; {message[:1].lower()}{message[1:]}"
 
 

@@ -39,6 +39,7 @@ class LedgerRow:
     """One attempt on one input that ended. `retry` says that the next run should try again.
 
     `seconds` are those of the worker; `lost` names what the output format could not keep.
+    `limit_pixels` is the limit that an input was too large for.
     """
 
     key: str
@@ -62,6 +63,7 @@ class LedgerRow:
     colour_drift: float | None = None
     clipped: float | None = None
     lost: str = ""
+    limit_pixels: int = 0
     ganray_version: str = ""
 
     @property

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import islice
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from ganray.codecs import catalog, photo
 from ganray.config import Section
-from ganray.errors import CodecError
+from ganray.errors import CodecError, StorageError, UnreachableError
 from ganray.storage import ObjectInfo, Store
 
 HEADER_BYTES = 64 * 1024
@@ -16,12 +18,19 @@ PROBE_THREADS = 16
 RESERVED_PREFIX = "_ganray/"
 
 
+def _one_or_more(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Globs = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
+
+
 class Selection(Section):
     """Which keys of an archive are inputs."""
 
-    include: tuple[str, ...] = ("*",)
+    include: Globs = ("*",)
     """Globs of keys, relative to the archive; `*` matches any characters, slashes too."""
-    exclude: tuple[str, ...] = ()
+    exclude: Globs = ()
     """Globs of keys to leave out."""
 
 
@@ -48,7 +57,7 @@ class Unreadable:
     """An input whose header could not be read, and why."""
 
     info: ObjectInfo
-    error: CodecError
+    error: CodecError | StorageError
 
 
 def list_images(store: Store, selection: Selection) -> Iterator[ObjectInfo]:
@@ -61,7 +70,7 @@ def list_images(store: Store, selection: Selection) -> Iterator[ObjectInfo]:
 def probe_all(store: Store, infos: Iterator[ObjectInfo]) -> Iterator[Input | Unreadable]:
     """Probe headers by several threads, in order, a bounded number ahead.
 
-    Raises StorageError if the store fails; an unreadable header is a value.
+    Raises UnreachableError if the store is gone; an unreadable header is a value.
     """
     with ThreadPoolExecutor(PROBE_THREADS) as pool:
         ahead: list[Future[Input | Unreadable]] = []
@@ -84,7 +93,9 @@ def probe_input(store: Store, info: ObjectInfo) -> Input | Unreadable:
             if info.num_bytes <= HEADER_BYTES:
                 raise
             profile, height, width = photo.probe(store.read(info.key))
-    except CodecError as error:
+    except UnreachableError:
+        raise
+    except (CodecError, StorageError) as error:
         return Unreadable(info, error)
     return Input(
         key=info.key,
@@ -96,11 +107,6 @@ def probe_input(store: Store, info: ObjectInfo) -> Input | Unreadable:
         height=height,
         width=width,
     )
-
-
-def first_images(store: Store, selection: Selection, number: int) -> list[ObjectInfo]:
-    """The first images of an archive, for a check or a sample."""
-    return list(islice(list_images(store, selection), number))
 
 
 def _is_selected(key: str, selection: Selection) -> bool:

@@ -27,6 +27,7 @@ from ganray.storage import open_store
 DEMO_FOLDER = Path("ganray-demo")
 MARKER = ".ganray-demo"
 ARCHIVE, RESTORED, TRAINING = "s3://archive", "s3://restored", "s3://training"
+SECONDS_TO_STOP = 30.0
 PICTURE = "before-after.jpg"
 
 
@@ -47,7 +48,7 @@ def run_demo(folder: Path, *, adversarial_steps: int) -> int:
     write_sample(folder / "sample")
     say("starting the object store (OpenStack Swift, S3 API, loopback)")
     with object_store.running(folder / "store") as store:
-        os.environ.update(store.environment)
+        _enter(store)
         for uri in (ARCHIVE, RESTORED, TRAINING):
             store.create_bucket(uri.removeprefix("s3://"))
         num_files = _upload(folder / "sample", ARCHIVE)
@@ -91,13 +92,34 @@ def _train(adversarial_steps: int) -> None:
 def _run(*words: str, expected: int = DONE) -> None:
     """Run one command as a user would, shown before it runs."""
     say(f"\n$ ganray {shlex.join(words)}")
-    code = subprocess.call([sys.executable, "-m", "ganray", *words])
+    # In a session of its own, so that Ctrl-C reaches it once, by us, and Ray is shut down in peace.
+    process = subprocess.Popen([sys.executable, "-m", "ganray", *words], start_new_session=True)
+    try:
+        code = process.wait()
+    except BaseException:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(SECONDS_TO_STOP)
+        finally:
+            process.kill()
+        raise
     if code != expected:
         raise RunFailedError(f"ganray {words[0]} ended with code {code}, expected {expected}")
 
 
+def _enter(store: object_store.ObjectStore) -> None:
+    """Point this process and its children at the store, whatever the user's own settings are."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        os.environ.pop(name, None)
+    os.environ.update(store.environment)
+    os.environ["AWS_ENDPOINT_URL_S3"] = store.endpoint_url
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
+
+
 def _empty(folder: Path) -> None:
     """Remove an earlier demo, and nothing else."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; name a folder for the demo")
     if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
         raise ConfigError(f"{folder} exists and holds no demo; name an empty folder")
     if folder.exists():

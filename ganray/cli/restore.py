@@ -47,14 +47,16 @@ def _plan_line(plan: RestorePlan) -> str:
         parts.append(f"{len(plan.unchanged)} unchanged")
     if plan.failed_before:
         parts.append(f"{len(plan.failed_before)} failed earlier")
-    parts.append(f"{plan.num_pending + len(plan.unreadable)} to do")
-    return f"{plan.config.source} → {plan.config.target}: {', '.join(parts)}"
+    num_todo = plan.num_pending + len(plan.unreadable)
+    parts.append(f"{num_todo} to do")
+    line = f"{plan.config.source} → {plan.config.target}: {', '.join(parts)}"
+    if num_todo:
+        return line
+    return f"{line}\nnothing to do: no input, generator or setting has changed"
 
 
 def _print_result(result: RestoreResult, config: RestoreConfig) -> None:
     counts = result.summary.inputs
-    if counts.restored == 0 and counts.listed == counts.unchanged + counts.failed:
-        say("nothing to do: every input is done with this generator and configuration")
     say(
         f"restored {counts.restored}, unchanged {counts.unchanged}, failed {counts.failed}, "
         f"pending {counts.pending} of {counts.listed} inputs in {result.summary.seconds:.1f} s"

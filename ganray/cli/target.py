@@ -7,10 +7,10 @@ from typing import Any
 from ganray.cli.exit_codes import DONE, FAILED
 from ganray.cli.terminal import parse_target, print_json, say
 from ganray.ledger import LedgerRow
-from ganray.pipelines.status import read_rows, read_status, verify_target
+from ganray.pipelines.status import LedgerEntry, read_entries, read_status, verify_target
 
-LEDGER_FIELDS = (
-    *("key", "etag", "state", "reason", "output", "attempts", "seconds"),
+ROW_FIELDS = (
+    *("reason", "output", "attempts", "seconds"),
     *("consistency", "colour_drift", "clipped", "lost", "run_id"),
 )
 
@@ -38,12 +38,11 @@ def status(words: Sequence[str]) -> int:
 def ledger(words: Sequence[str]) -> int:
     """`ganray ledger TARGET [--json]`."""
     target, as_json = parse_target(words, "ledger", "one line per input")
-    rows = read_rows(target)
+    entries = read_entries(target)
     if as_json:
-        return print_json([_public(row) for row in rows])
-    for row in rows:
-        detail = row.reason or f"{row.output}, consistency {row.consistency or 0:.4f}"
-        say(f"{row.state:<9} {row.key}  {detail}")
+        return print_json([_public(entry) for entry in entries])
+    for entry in entries:
+        say(f"{entry.state:<9} {entry.key}  {_detail(entry.row)}".rstrip())
     return DONE
 
 
@@ -60,6 +59,13 @@ def verify(words: Sequence[str]) -> int:
     return FAILED if problems else DONE
 
 
-def _public(row: LedgerRow) -> dict[str, Any]:
-    values = asdict(row)
-    return {name: values[name] for name in LEDGER_FIELDS}
+def _detail(row: LedgerRow | None) -> str:
+    if row is None:
+        return ""
+    return row.reason or f"{row.output}, consistency {row.consistency or 0:.4f}"
+
+
+def _public(entry: LedgerEntry) -> dict[str, Any]:
+    values: dict[str, Any] = asdict(entry.row) if entry.row else {}
+    state = {"key": entry.key, "etag": entry.etag, "state": entry.state}
+    return state | {name: values.get(name) for name in ROW_FIELDS}

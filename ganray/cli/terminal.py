@@ -25,7 +25,8 @@ def split_plan(words: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def print_help(name: str, model: type[Section]) -> int:
-    say(f"usage: ganray {name} [CONFIG.yaml] [key=value …]\n")
+    plan = "" if name == "evaluate" else " [--plan]"
+    say(f"usage: ganray {name} [CONFIG.yaml] [key=value …]{plan}\n")
     for field in describe(model):
         say(f"  {field.key} = {field.default}\n      {field.description}")
     return DONE

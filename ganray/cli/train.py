@@ -20,9 +20,10 @@ def train(words: Sequence[str]) -> int:
     say(
         f"{plan.total_steps} steps of {config.batch_size} patches from {plan.trained_on}, "
         f"x{plan.samples.scale}, degradation {plan.samples.recipe.name}, "
-        f"{config.workers.max or 'no Ray,'} workers"
+        + (f"{config.workers.max} workers" if config.workers.max else "in this process")
     )
     if plan_only:
+        say("nothing was written")
         return DONE
     result = run_training(plan, lambda metrics: say(metrics_line(metrics, plan.total_steps)))
     if result.already_finished:

@@ -20,6 +20,7 @@ from ganray.models.radius import measure_radius
 from ganray.storage import read_uri
 
 FORMAT = "ganray-checkpoint-1"
+VALUE_RANGE = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def encode_checkpoint(
         "receptive_field_radius": measure_radius(
             generator, bands=values["bands"], scale=values["scale"]
         ),
-        "value_range": [0.0, 1.0],
+        "value_range": VALUE_RANGE,
         "trained_on": provenance.trained_on,
         "training": provenance.training,
         "ganray_version": __version__,
@@ -92,6 +93,8 @@ def decode_checkpoint(data: bytes, source: str) -> Checkpoint:
         generator, network = build_generator(metadata["architecture"], metadata["network"])
         _load_tensors(generator, data, source)
         low, high = metadata["value_range"]
+        if (low, high) != VALUE_RANGE:
+            raise CheckpointError(f"{source} works on values from {low} to {high}; expected 0 to 1")
         return Checkpoint(
             generator=generator.eval(),
             architecture=metadata["architecture"],
@@ -108,6 +111,10 @@ def decode_checkpoint(data: bytes, source: str) -> Checkpoint:
     except KeyError as error:
         raise CheckpointError(
             f"{source} lacks {error} in its metadata; expected all keys of {FORMAT}"
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{source} has metadata of the wrong kind ({error}); expected those of {FORMAT}"
         ) from error
     except ConfigError as error:
         raise CheckpointError(
@@ -126,9 +133,14 @@ def read_checkpoint(generator: str) -> bytes:
     A bare word that is no file's name is looked up in the catalog, so that a misspelt name
     is answered with the known ones.
     """
-    if generator in SHIPPED or not any(mark in generator for mark in "/\\."):
+    if is_catalog_name(generator):
         return shipped_path(generator).read_bytes()
     return read_uri(generator)
+
+
+def is_catalog_name(generator: str) -> bool:
+    """Whether it is a name of the catalog, or a bare word that should have been one."""
+    return generator in SHIPPED or not any(mark in generator for mark in "/\\.")
 
 
 def digest_bytes(data: bytes) -> str:

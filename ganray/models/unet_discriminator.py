@@ -5,7 +5,9 @@ gradients instead, and a normalisation under a gradient penalty would mix sample
 """
 
 from itertools import pairwise
+from typing import Annotated
 
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,9 +20,9 @@ SLOPE = 0.2
 class UNetConfig(Section):
     """Shape of a U-Net discriminator."""
 
-    bands: int = 3
+    bands: Annotated[int, Field(ge=1)] = 3
     """Bands of the images that it judges."""
-    num_features: int = 16
+    num_features: Annotated[int, Field(ge=1)] = 16
     """Channels at full resolution; doubled at each of three levels."""
 
 

@@ -1,12 +1,16 @@
 """Archives as jobs name them: a URI, a folder, or a part of the embedded sample."""
 
+import getpass
 import logging
+import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from ganray import __version__
 from ganray.errors import EmptyArchiveError
 from ganray.manifest import Input, Selection, Unreadable, list_images, probe_all
+from ganray.models.checkpoint import is_catalog_name
 from ganray.sample import write_sample
 from ganray.storage import PREFLIGHT, Store, open_store
 
@@ -16,12 +20,25 @@ SAMPLE = "sample:"
 
 
 def resolve_archive(uri: str) -> str:
-    """The URI of an archive; `sample:` and its parts are written to a temporary folder first."""
+    """The absolute URI of an archive; `sample:` and its parts are written to a folder first.
+
+    Absolute, because a worker's current folder and that of a later audit are others.
+    """
     if not uri.startswith(SAMPLE):
-        return uri
-    folder = Path(tempfile.gettempdir()) / f"ganray-sample-{__version__}"
+        return absolute_uri(uri)
+    folder = Path(tempfile.gettempdir()) / f"ganray-sample-{__version__}-{getpass.getuser()}"
     write_sample(folder)
-    return str(folder / uri.removeprefix(SAMPLE))
+    return absolute_uri(str(folder / uri.removeprefix(SAMPLE)))
+
+
+def absolute_uri(uri: str) -> str:
+    """A URI that means the same from every current folder; links and `..` are resolved."""
+    return uri if uri.startswith("s3://") else os.path.realpath(open_store(uri).uri)
+
+
+def absolute_generator(generator: str) -> str:
+    """The same for a generator: a file becomes absolute, a catalog name stays as it is."""
+    return generator if is_catalog_name(generator) else absolute_uri(generator)
 
 
 def open_archive(uri: str) -> Store:
@@ -30,26 +47,44 @@ def open_archive(uri: str) -> Store:
     return open_store(uri)
 
 
-def readable_inputs(uri: str, selection: Selection, *, smallest_side: int = 1) -> list[Input]:
-    """The inputs of an archive that can be read and have sides of at least `smallest_side`.
+@dataclass(frozen=True)
+class Refused:
+    """An image of an archive that a job cannot use, and why."""
 
-    The others are logged by name. Raises EmptyArchiveError if none is left.
+    key: str
+    reason: str
+
+
+def split_readable(
+    uri: str, selection: Selection, *, smallest_side: int = 1
+) -> tuple[list[Input], list[Refused]]:
+    """The inputs that can be read and have sides of at least `smallest_side`, and the others.
+
+    Raises EmptyArchiveError if none can.
     """
     store = open_archive(uri)
     found: list[Input] = []
+    refused: list[Refused] = []
     for item in probe_all(store, list_images(store, selection)):
         if isinstance(item, Unreadable):
-            logger.warning("skipped key=%s reason=%s", item.info.key, item.error)
+            refused.append(Refused(item.info.key, str(item.error)))
         elif min(item.height, item.width) < smallest_side:
-            logger.warning(
-                "skipped key=%s reason=%dx%d is smaller than %d",
-                *(item.key, item.width, item.height, smallest_side),
-            )
+            reason = f"{item.width}x{item.height} has a side below {smallest_side} pixels"
+            refused.append(Refused(item.key, reason))
         else:
             found.append(item)
     if not found:
+        first = f"; {refused[0].key}: {refused[0].reason}" if refused else ""
         raise EmptyArchiveError(
             f"{uri} holds no readable image with sides of at least {smallest_side} pixels that "
-            "include and exclude select; check the URI and the globs"
+            f"include and exclude select{first}. Check the URI and the globs"
         )
+    return found, refused
+
+
+def readable_inputs(uri: str, selection: Selection, *, smallest_side: int = 1) -> list[Input]:
+    """The first part of `split_readable`; the others are logged by name."""
+    found, refused = split_readable(uri, selection, smallest_side=smallest_side)
+    for item in refused:
+        logger.warning("skipped key=%s reason=%s", item.key, item.reason)
     return found

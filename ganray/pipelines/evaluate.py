@@ -8,18 +8,23 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 
 from ganray.config import to_yaml
 from ganray.degradation.recipe import RecipeField
-from ganray.errors import CodecError, ConfigError, GanrayError
+from ganray.errors import CodecError, ConfigError, EmptyArchiveError, RestorationError
 from ganray.evaluation.metrics import METRICS
 from ganray.manifest import Selection
 from ganray.models.checkpoint import load_checkpoint
-from ganray.pipelines.archives import open_archive, readable_inputs, resolve_archive
+from ganray.pipelines.archives import (
+    Refused,
+    absolute_generator,
+    resolve_archive,
+    split_readable,
+)
 from ganray.pipelines.pairs import (
     Pair,
     measure_bicubic,
@@ -33,6 +38,8 @@ from ganray.restoration import Restorer
 from ganray.storage import open_store
 
 BICUBIC = "bicubic"
+# A window of SSIM, beside the crop.
+SMALLEST_SIDE = 11
 MetricName = Literal["psnr_y", "psnr_rgb", "ssim_y", "ms_ssim"]
 Values = dict[str, float | None]
 
@@ -52,7 +59,7 @@ class EvaluateConfig(Selection):
     """URI or folder of their references."""
     metrics: tuple[MetricName, ...] = ("psnr_y", "psnr_rgb", "ssim_y", "ms_ssim")
     """Metrics to measure."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Of the degradation."""
     workers: WorkersConfig = WorkersConfig()
     output: str = "ganray-output/evaluate"
@@ -69,9 +76,10 @@ class EvaluateConfig(Selection):
 
 @dataclass(frozen=True)
 class EvaluateJob:
-    """What every worker is given once."""
+    """What every worker is given once. `generators` maps names as given to absolute ones."""
 
     config: EvaluateConfig
+    generators: dict[str, str]
     scale: int
     bands: int
 
@@ -100,13 +108,13 @@ class EvaluateWorker:
     def __init__(self, job: EvaluateJob, *, restarted: bool = False) -> None:
         torch.set_num_threads(job.config.workers.num_threads)
         self.job = job
-        self.restorers = {name: Restorer.load(name) for name in job.config.generators}
+        self.restorers = {name: Restorer.load(uri) for name, uri in job.generators.items()}
 
     def run(self, order: str) -> Iterator[PairMetrics]:
         """Measure the pair of one key by all generators."""
         try:
             yield self._measure(self._pair(order))
-        except (CodecError, ConfigError) as error:
+        except (CodecError, ConfigError, RestorationError) as error:
             yield PairMetrics(order, {}, str(error))
 
     def _pair(self, key: str) -> Pair:
@@ -135,8 +143,9 @@ def run_evaluation(
     config: EvaluateConfig, report: Callable[[PairMetrics, int], None]
 ) -> EvaluateResult:
     """Measure every pair; `report` gets each with the number of pairs. Raises GanrayError."""
-    job, keys = _plan(config)
-    measured: list[PairMetrics] = []
+    job, keys, measured = _plan(config)
+    for pair in measured:
+        report(pair, len(keys))
     for pair in run_pool(EvaluateWorker, job, keys, config.workers):
         measured.append(pair)
         report(pair, len(keys))
@@ -150,27 +159,40 @@ def run_evaluation(
     return EvaluateResult(content, config.output, failed)
 
 
-def _plan(config: EvaluateConfig) -> tuple[EvaluateJob, list[str]]:
+def _plan(config: EvaluateConfig) -> tuple[EvaluateJob, list[str], list[PairMetrics]]:
+    """The job, the keys to measure, and the pairs that fail by their headers."""
     checkpoints = {name: load_checkpoint(name) for name in config.generators}
     scales = {checkpoint.scale for checkpoint in checkpoints.values()}
     bands = {checkpoint.bands for checkpoint in checkpoints.values()}
     if len(scales) > 1 or len(bands) > 1:
         found = ", ".join(f"{n}: x{c.scale}, {c.bands} bands" for n, c in checkpoints.items())
         raise ConfigError(f"generators of one scale and one band count are compared; found {found}")
-    archive = resolve_archive(config.archive)
-    config = config.model_copy(update={"archive": archive})
-    job = EvaluateJob(config, scales.pop(), bands.pop())
-    if config.degraded:
-        return job, _paired_keys(config)
-    smallest = 2 * job.scale * 11
-    return job, [item.key for item in readable_inputs(archive, config, smallest_side=smallest)]
+    generators = {name: absolute_generator(name) for name in config.generators}
+    job = EvaluateJob(_absolute(config), generators, scales.pop(), bands.pop())
+    keys, refused = _paired(job.config) if config.degraded else _references(job)
+    return job, keys, [PairMetrics(item.key, {}, item.reason) for item in refused]
 
 
-def _paired_keys(config: EvaluateConfig) -> list[str]:
+def _absolute(config: EvaluateConfig) -> EvaluateConfig:
+    """The configuration with URIs that every worker understands."""
+    folders = {name: getattr(config, name) for name in ("archive", "degraded", "reference")}
+    return config.model_copy(
+        update={name: resolve_archive(uri) for name, uri in folders.items() if uri}
+    )
+
+
+def _references(job: EvaluateJob) -> tuple[list[str], list[Refused]]:
+    smallest = SMALLEST_SIDE + 2 * job.scale
+    found, refused = split_readable(job.config.archive, job.config, smallest_side=smallest)
+    return [item.key for item in found], refused
+
+
+def _paired(config: EvaluateConfig) -> tuple[list[str], list[Refused]]:
     """Keys that both archives hold; a missing partner is an error that names it."""
+    sides = [split_readable(uri, config) for uri in (config.degraded, config.reference)]
+    refused = {item.key: item for _, others in sides for item in others}
     degraded, reference = (
-        {item.key for item in readable_inputs(uri, config)}
-        for uri in (config.degraded, config.reference)
+        {item.key for item in found} | {item.key for item in others} for found, others in sides
     )
     alone = sorted(degraded ^ reference)
     if alone:
@@ -178,13 +200,12 @@ def _paired_keys(config: EvaluateConfig) -> list[str]:
             f"{len(alone)} keys have no partner, {alone[0]} first; degraded and reference are "
             "paired by equal keys. Use include and exclude to leave keys out"
         )
-    open_archive(config.reference)
-    return sorted(degraded)
+    return sorted(degraded - refused.keys()), list(refused.values())
 
 
 def _summarise(pairs: Sequence[PairMetrics], job: EvaluateJob) -> dict[str, Any]:
     if not pairs:
-        raise GanrayError("no pair could be measured; see the reasons above")
+        raise EmptyArchiveError("no pair could be measured; see the reasons above")
     return {
         name: {metric: _column(pairs, name, metric, job) for metric in job.config.metrics}
         for name in (BICUBIC, *job.config.generators)

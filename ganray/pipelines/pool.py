@@ -50,7 +50,7 @@ def run_pool(
             yield from worker.run(order)
         return
     num_workers = min(workers.max, len(orders))
-    with ray_cluster(num_workers * workers.cpus):
+    with ray_cluster(workers, num_workers * workers.cpus):
         dataset = ray.data.from_items(
             [{"order": pickle.dumps(order)} for order in orders], override_num_blocks=len(orders)
         )
@@ -68,8 +68,13 @@ def run_pool(
         try:
             for row in outcomes.iter_rows():
                 yield pickle.loads(row["row"])
+        except ray.exceptions.RayTaskError as error:
+            raise original_error(error) from error
         except ray.exceptions.RayError as error:
-            raise _explain(error) from error
+            raise RunFailedError(
+                f"workers were lost {MAX_TASK_RETRIES + 1} times on the same order: {error}. What "
+                "is recorded stays done; run the same command again to go on"
+            ) from error
 
 
 class _PoolActor(Generic[JobT, OrderT, RowT]):
@@ -85,15 +90,11 @@ class _PoolActor(Generic[JobT, OrderT, RowT]):
                 yield {"row": [pickle.dumps(row)]}
 
 
-def _explain(error: Exception) -> GanrayError:
-    """The worker's own error if it is one of ganray's; else a failed run."""
+def original_error(error: BaseException) -> BaseException:
+    """The error of ganray's that a worker raised; another one is a bug and stays what it is."""
     cause: BaseException | None = error
     while cause is not None:
-        original = getattr(cause, "cause", None)
-        if isinstance(original, GanrayError):
-            return original
-        cause = original or cause.__cause__
-    return RunFailedError(
-        f"a worker was lost {MAX_TASK_RETRIES + 1} times on the same order: {error}. What is "
-        "recorded stays done; run the same command again to go on"
-    )
+        if isinstance(cause, GanrayError):
+            return cause
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    return error

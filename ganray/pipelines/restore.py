@@ -1,6 +1,5 @@
 """The restore job: list → manifest → minus ledger → work orders → workers → summary."""
 
-import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ganray.config import to_yaml
-from ganray.errors import RunFailedError
+from ganray.errors import RunFailedError, StorageError
 from ganray.ledger import Ledger, LedgerRow
 from ganray.pipelines.pool import run_pool
 from ganray.pipelines.restore_config import (
@@ -19,8 +18,6 @@ from ganray.pipelines.restore_config import (
 from ganray.pipelines.restore_worker import RestoreJob, RestoreWorker
 from ganray.pipelines.summary import InputCounts, RunFolder, Summary
 from ganray.storage import open_store
-
-logger = logging.getLogger(__name__)
 
 Report = Callable[[LedgerRow], None]
 
@@ -49,7 +46,10 @@ def run_restoration(
     folder.write_config(to_yaml(plan.config))
     target.write(job.generator_key, plan.checkpoint_bytes)
     summary = _first_summary(plan, job.run_id)
-    folder.add_event({"event": "planned", "time": job.started_at} | summary.as_dict()["inputs"])
+    folder.add_event(
+        {"event": "planned", "time": job.started_at, "generator": job.generator_digest}
+        | summary.as_dict()["inputs"]
+    )
     folder.write_events()
     begin(plan)
     failed = list(plan.failed_before)
@@ -72,7 +72,7 @@ def run_restoration(
 
 def _new_job(plan: RestorePlan) -> RestoreJob:
     now = datetime.now(UTC)
-    run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    run_id = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
     started_at = now.isoformat(timespec="seconds")
     return RestoreJob(plan.config, plan.checkpoint.digest, run_id, started_at)
 
@@ -88,11 +88,11 @@ def _first_summary(plan: RestorePlan, run_id: str) -> Summary:
 
 
 def _outcomes(plan: RestorePlan, job: RestoreJob) -> Iterator[LedgerRow]:
-    """Rows as they are recorded: unreadable headers and oversized images here, the rest by
-    workers."""
+    """Rows as they are recorded: unreadable headers here, the rest by workers."""
     ledger = Ledger(open_store(plan.config.target))
     for item in plan.unreadable:
-        row = job.failed_row(item.info, item.error, attempts=1)
+        retry = isinstance(item.error, StorageError)
+        row = job.failed_row(item.info, item.error, attempts=1, retry=retry)
         ledger.record(row)
         yield row
     if plan.orders:

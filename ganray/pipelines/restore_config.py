@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from ganray import __version__
 from ganray.codecs import catalog
 from ganray.codecs.photo import OutputConfig
 from ganray.config import Section, digest
@@ -13,7 +14,12 @@ from ganray.errors import ConfigError, EmptyArchiveError, NotFoundError
 from ganray.ledger import Ledger, LedgerRow, Version
 from ganray.manifest import Input, Selection, Unreadable, list_images, probe_all
 from ganray.models.checkpoint import Checkpoint, decode_checkpoint, read_checkpoint
-from ganray.pipelines.archives import open_archive, resolve_archive
+from ganray.pipelines.archives import (
+    absolute_generator,
+    absolute_uri,
+    open_archive,
+    resolve_archive,
+)
 from ganray.pipelines.workers import WorkersConfig
 from ganray.restoration import RestorerConfig
 from ganray.restoration.restorer import Precision
@@ -100,7 +106,13 @@ def plan_restoration(config: RestoreConfig) -> RestorePlan:
 
     Raises GanrayError for whatever would make the run useless.
     """
-    config = config.model_copy(update={"source": resolve_archive(config.source)})
+    config = config.model_copy(
+        update={
+            "source": resolve_archive(config.source),
+            "target": absolute_uri(config.target),
+            "generator": absolute_generator(config.generator),
+        }
+    )
     _require_apart(config.source, config.target)
     data = read_checkpoint(config.generator)
     checkpoint = decode_checkpoint(data, config.generator)
@@ -115,7 +127,7 @@ def plan_restoration(config: RestoreConfig) -> RestorePlan:
     todo, unchanged, failed = _compare(infos, ledger, config, checkpoint.digest)
     probed = list(probe_all(source, iter(todo)))
     inputs = [item for item in probed if isinstance(item, Input)]
-    _require_distinct_outputs(infos, inputs, config)
+    _require_distinct_outputs(inputs, [ledger[key] for key in unchanged], config)
     return RestorePlan(
         config=config,
         checkpoint=checkpoint,
@@ -139,7 +151,7 @@ def read_ledger(target: str) -> dict[str, LedgerRow]:
 
 def _require_apart(source: str, target: str) -> None:
     """A target inside its source would be restored again the next night."""
-    first, second = (open_store(uri).uri.rstrip("/") + "/" for uri in (source, target))
+    first, second = (uri.rstrip("/") + "/" for uri in (source, target))
     if first.startswith(second) or second.startswith(first):
         raise ConfigError(
             f"target {target} and source {source} are the same or one lies inside the other; "
@@ -164,25 +176,30 @@ def _compare(
             todo.append(info)
         elif row.state == "restored":
             unchanged.append(info.key)
-        elif row.retry or config.retry_failed:
+        elif config.retry_failed or _is_worth_a_retry(row, config):
             todo.append(info)
         else:
             failed.append(row)
     return todo, unchanged, failed
 
 
+def _is_worth_a_retry(row: LedgerRow, config: RestoreConfig) -> bool:
+    """A failure of the store, under another limit, or of another version of ganray."""
+    other_limit = row.limit_pixels not in (0, config.limits.pixels)
+    return row.retry or other_limit or row.ganray_version != __version__
+
+
 def _require_distinct_outputs(
-    infos: list[ObjectInfo], inputs: list[Input], config: RestoreConfig
+    inputs: list[Input], done: list[LedgerRow], config: RestoreConfig
 ) -> None:
     """Two inputs that would become one output are a mistake of the configuration."""
-    codecs = {item.key: item.codec for item in inputs}
-    owner: dict[str, str] = {}
-    for info in infos:
-        output = catalog.output_key(info.key, codecs.get(info.key, ""), config.output.format)
-        other = owner.setdefault(output, info.key)
-        if other != info.key:
+    owner = {row.output: row.key for row in done}
+    for item in inputs:
+        output = catalog.output_key(item.key, item.codec, config.output.format)
+        other = owner.setdefault(output, item.key)
+        if other != item.key:
             raise ConfigError(
-                f"{other} and {info.key} would both be written to {output}; keep output.format="
+                f"{other} and {item.key} would both be written to {output}; keep output.format="
                 "same or exclude one of them"
             )
 

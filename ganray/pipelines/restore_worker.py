@@ -14,7 +14,6 @@ import torch
 from ganray import __version__
 from ganray.codecs import catalog, photo
 from ganray.errors import (
-    AccessDeniedError,
     CodecError,
     GanrayError,
     RestorationError,
@@ -60,6 +59,7 @@ class RestoreJob:
             attempts=attempts,
             reason=str(error),
             retry=retry,
+            limit_pixels=self.config.limits.pixels if isinstance(error, TooLargeError) else 0,
             ganray_version=__version__,
         )
 
@@ -101,9 +101,10 @@ class RestoreWorker:
             row = self._restore(item, attempts)
         except (CodecError, RestorationError) as error:
             row = self.job.failed_row(item, error, attempts=attempts)
-        except (AccessDeniedError, UnreachableError):
+        except UnreachableError:
             raise
         except StorageError as error:
+            # If it is the target that refuses, so does the record below, and the run stops.
             row = self.job.failed_row(item, error, attempts=attempts, retry=True)
         except (MemoryError, torch.cuda.OutOfMemoryError) as error:
             reason = TooLargeError(f"out of memory: {error}; lower limits.pixels")

@@ -5,20 +5,20 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from ganray.codecs import photo
 from ganray.config import build_config
-from ganray.errors import CodecError, NotFoundError
+from ganray.errors import CodecError, NotFoundError, StorageError
 from ganray.ledger import Ledger, LedgerRow, Version
 from ganray.manifest import list_images
-from ganray.models.checkpoint import load_checkpoint
 from ganray.pipelines.archives import open_archive
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.summary import (
     CONFIG_NAME,
+    EVENTS_NAME,
     SUMMARY_NAME,
     InputCounts,
     Summary,
@@ -39,22 +39,52 @@ class Problem:
     what: str
 
 
+@dataclass(frozen=True)
+class LedgerEntry:
+    """One input and its state; `row` is None while it is pending."""
+
+    key: str
+    etag: str
+    state: Literal["restored", "failed", "unchanged", "pending"]
+    row: LedgerRow | None
+
+
 def read_status(target: str) -> Summary:
     """The latest run's summary; of a run that was killed, what its ledger shows."""
     store = open_archive(target)
     run_id = _require_run(store, target)
     text = read_run_file(store, run_id, SUMMARY_NAME)
     if text is None:
-        return _summarise_ledger(store, run_id)
+        return _summarise_ledger(target, run_id)
     values = json.loads(text)
     return Summary(**(values | {"inputs": InputCounts(**values["inputs"])}))
 
 
-def read_rows(target: str) -> list[LedgerRow]:
-    """The latest ledger row of every input of a target."""
+def read_entries(target: str) -> list[LedgerEntry]:
+    """One entry per input of the latest run's archive, in the order of keys.
+
+    Without the archive, which may be gone by then, one per row.
+    """
     store = open_archive(target)
-    _require_run(store, target)
-    return list(Ledger(store).read().values())
+    run_id = _require_run(store, target)
+    config = _run_config(store, run_id)
+    rows = Ledger(store).read()
+    version = run_generator(store, run_id), config.pixel_digest
+    try:
+        infos = list(list_images(open_archive(config.source), config))
+    except StorageError:
+        return [LedgerEntry(row.key, row.etag, row.state, row) for row in rows.values()]
+    return [_entry(info, rows.get(info.key), version, run_id) for info in infos]
+
+
+def _entry(
+    info: ObjectInfo, row: LedgerRow | None, version: tuple[str, str], run_id: str
+) -> LedgerEntry:
+    """The state of one input as the latest run sees it."""
+    if row is None or row.version != Version(info.etag, *version):
+        return LedgerEntry(info.key, info.etag, "pending", None)
+    unchanged = row.state == "restored" and row.run_id != run_id
+    return LedgerEntry(info.key, info.etag, "unchanged" if unchanged else row.state, row)
 
 
 def verify_target(target: str) -> tuple[int, list[Problem]]:
@@ -64,8 +94,9 @@ def verify_target(target: str) -> tuple[int, list[Problem]]:
     decodes to the recorded size; nothing is left in staging.
     """
     store = open_archive(target)
-    config = _run_config(store, _require_run(store, target))
-    version = load_checkpoint(config.generator).digest, config.pixel_digest
+    run_id = _require_run(store, target)
+    config = _run_config(store, run_id)
+    version = run_generator(store, run_id), config.pixel_digest
     rows = Ledger(store).read()
     infos = list(list_images(open_archive(config.source), config))
     problems = [Problem(info.key, "left in staging") for info in store.list(STAGING_PREFIX)]
@@ -126,27 +157,30 @@ def _run_config(store: Store, run_id: str) -> RestoreConfig:
     return build_config(RestoreConfig, values)
 
 
-def _summarise_ledger(store: Store, run_id: str) -> Summary:
+def _summarise_ledger(target: str, run_id: str) -> Summary:
     """What a run without a summary has done so far."""
-    config = _run_config(store, run_id)
-    generator = load_checkpoint(config.generator).digest
-    rows = Ledger(store).read()
     summary = Summary(run_id)
-    for info in list_images(open_archive(config.source), config):
+    for entry in read_entries(target):
         summary.inputs.listed += 1
-        row = rows.get(info.key)
-        if row is None or row.version != Version(info.etag, generator, config.pixel_digest):
-            summary.inputs.pending += 1
-        elif row.run_id != run_id and row.state == "restored":
-            summary.inputs.unchanged += 1
-        else:
-            _add(summary, row)
+        counts = summary.inputs
+        setattr(counts, entry.state, getattr(counts, entry.state) + 1)
+        if entry.row and entry.state in ("restored", "failed"):
+            _add(summary, entry.row)
     return summary
 
 
+def run_generator(store: Store, run_id: str) -> str:
+    """The digest of the generator that a run restores with, from its first event."""
+    text = read_run_file(store, run_id, EVENTS_NAME) or ""
+    try:
+        return str(json.loads(text.partition("\n")[0])["generator"])
+    except (ValueError, KeyError) as error:
+        raise NotFoundError(
+            f"run {run_id} has no readable {EVENTS_NAME}; it was damaged"
+        ) from error
+
+
 def _add(summary: Summary, row: LedgerRow) -> None:
-    summary.inputs.restored += row.state == "restored"
-    summary.inputs.failed += row.state == "failed"
     summary.windows += row.num_windows
     summary.input_pixels += row.input_pixels
     summary.output_pixels += row.output_pixels

@@ -5,7 +5,7 @@ worker derives its part of each batch from (seed, step, rank), so that a resumed
 run with another number of workers learn from the same samples.
 """
 
-import logging
+import contextlib
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -18,8 +18,9 @@ import torch
 from ray.train.torch import TorchTrainer, get_device
 from ray.util.queue import Empty, Queue
 
-from ganray.errors import GanrayError, RunFailedError
-from ganray.pipelines.train_config import TrainPlan
+from ganray.errors import ConfigError, GanrayError, NotFoundError, RunFailedError
+from ganray.pipelines.pool import original_error
+from ganray.pipelines.train_config import TrainConfig, TrainPlan
 from ganray.pipelines.train_data import DATA_CPUS
 from ganray.pipelines.train_output import GENERATOR_KEY, checkpoint_step, list_checkpoints
 from ganray.pipelines.train_worker import run_worker
@@ -27,8 +28,6 @@ from ganray.pipelines.workers import ray_cluster
 from ganray.storage import join_uri, open_store
 from ganray.training.loop import Metrics
 from ganray.training.samples import Share
-
-logger = logging.getLogger(__name__)
 
 Report = Callable[[Metrics], None]
 NUM_RESTARTS = 3
@@ -64,24 +63,36 @@ def run_training(plan: TrainPlan, report: Report) -> TrainResult:
 def _prepare_output(plan: TrainPlan) -> int | None:
     """The step to go on from, or None if the training at the output is finished."""
     config = plan.config
-    checkpoints = list_checkpoints(config.output)
-    store = open_store(config.output)
     if not config.resume:
-        for info in checkpoints:
-            store.delete(info.key)
-        store.delete(GENERATOR_KEY)
+        _remove_earlier(config)
         return 0
+    checkpoints = list_checkpoints(config.output)
     step = checkpoint_step(checkpoints[-1]) if checkpoints else 0
     if step < plan.total_steps:
         return step
+    store = open_store(config.output)
     finished = any(info.key == GENERATOR_KEY for info in store.list(GENERATOR_KEY))
     return None if finished else step
+
+
+def _remove_earlier(config: TrainConfig) -> None:
+    """Remove what an earlier training left at the output, but never what this one starts from."""
+    if config.init_from.startswith(config.output.rstrip("/") + "/"):
+        raise ConfigError(
+            f"resume=false replaces {config.output}, and init_from={config.init_from} lies there; "
+            "choose another output"
+        )
+    store = open_store(config.output)
+    for prefix in ("checkpoints/", "tensorboard/", GENERATOR_KEY):
+        with contextlib.suppress(NotFoundError):
+            for info in list(store.list(prefix)):
+                store.delete(info.key)
 
 
 def _train_on_ray(plan: TrainPlan, report: Report) -> None:
     workers = plan.config.workers
     with (
-        ray_cluster(workers.max * (workers.cpus + DATA_CPUS)),
+        ray_cluster(workers, workers.max * (workers.cpus + DATA_CPUS)),
         tempfile.TemporaryDirectory(prefix="ganray-train-") as scratch,
         _reporting(report) as queue,
     ):
@@ -137,11 +148,11 @@ def _reporting(report: Report) -> Iterator[Queue]:
         thread.join(timeout=10)
 
 
-def _explain(error: Exception) -> GanrayError:
-    """One of ganray's own errors if a worker raised one; else a failed run."""
-    causes = getattr(error, "worker_failures", {}) or {}
-    for cause in causes.values():
-        original = getattr(cause, "cause", cause)
+def _explain(error: ray.train.TrainingFailedError) -> BaseException:
+    """The first worker's own error if it is one of ganray's; else a failed run."""
+    failures = getattr(error, "worker_failures", None) or {}
+    for failure in failures.values():
+        original = original_error(failure)
         if isinstance(original, GanrayError):
             return original
     return RunFailedError(f"the training stopped: {error}")

@@ -1,16 +1,20 @@
 """What the training job is told, and the plan that is made of it before anything starts."""
 
 from dataclasses import dataclass
-from itertools import islice
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from ganray.degradation.recipe import RecipeField
 from ganray.errors import ConfigError
-from ganray.manifest import Selection, list_images
+from ganray.manifest import Selection
 from ganray.models.checkpoint import Checkpoint, build_generator, load_checkpoint
-from ganray.pipelines.archives import open_archive, readable_inputs, resolve_archive
+from ganray.pipelines.archives import (
+    absolute_generator,
+    absolute_uri,
+    readable_inputs,
+    resolve_archive,
+)
 from ganray.pipelines.workers import WorkersConfig
 from ganray.training.config import (
     DiscriminatorConfig,
@@ -70,7 +74,6 @@ class TrainPlan:
     samples: SamplePlan
     architecture: str
     network: dict[str, Any]
-    validation: str
     validation_keys: tuple[str, ...]
     trained_on: str
 
@@ -81,6 +84,14 @@ class TrainPlan:
 
 def plan_training(config: TrainConfig) -> TrainPlan:
     """Read the archives' headers and the starting checkpoint; every mistake shows here."""
+    config = config.model_copy(
+        update={
+            "archive": resolve_archive(config.archive),
+            "validation": resolve_archive(config.validation) if config.validation else "",
+            "init_from": absolute_generator(config.init_from) if config.init_from else "",
+            "output": absolute_uri(config.output),
+        }
+    )
     start = load_checkpoint(config.init_from) if config.init_from else None
     generator = _choose_generator(config, start)
     _, network = build_generator(generator.architecture, generator.options)
@@ -89,10 +100,10 @@ def plan_training(config: TrainConfig) -> TrainPlan:
         raise ConfigError(
             f"patch_pixels {config.patch_pixels} is no multiple of the scale {options['scale']}"
         )
-    archive = resolve_archive(config.archive)
-    inputs = readable_inputs(archive, config.selection, smallest_side=config.patch_pixels)
+    _require_bands(config, options["bands"])
+    inputs = readable_inputs(config.archive, config.selection, smallest_side=config.patch_pixels)
     samples = SamplePlan(
-        archive=archive,
+        archive=config.archive,
         keys=tuple(item.key for item in inputs),
         bands=options["bands"],
         patch_pixels=config.patch_pixels,
@@ -100,14 +111,12 @@ def plan_training(config: TrainConfig) -> TrainPlan:
         recipe=config.degradation,
         seed=config.seed,
     )
-    validation = resolve_archive(config.validation)
     return TrainPlan(
         config=config,
         samples=samples,
         architecture=generator.architecture,
         network=options,
-        validation=validation,
-        validation_keys=_first_keys(validation, config.num_validation_images),
+        validation_keys=_first_keys(config.validation, config.num_validation_images),
         trained_on=f"{len(inputs)} images of {config.archive}",
     )
 
@@ -130,9 +139,16 @@ def _choose_generator(config: TrainConfig, start: Checkpoint | None) -> Generato
     return found
 
 
+def _require_bands(config: TrainConfig, bands: int) -> None:
+    found = config.discriminator.options.get("bands", bands)
+    if found != bands:
+        raise ConfigError(
+            f"discriminator.options.bands is {found} and the generator has {bands}; leave it out"
+        )
+
+
 def _first_keys(archive: str, number: int) -> tuple[str, ...]:
     """The first readable images of the validation archive."""
     if not archive:
         return ()
-    infos = islice(list_images(open_archive(archive), Selection()), number)
-    return tuple(info.key for info in infos)
+    return tuple(item.key for item in readable_inputs(archive, Selection())[:number])

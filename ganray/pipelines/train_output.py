@@ -4,6 +4,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
@@ -19,6 +20,7 @@ NUM_KEPT_CHECKPOINTS = 2
 GENERATOR_KEY = "generator.safetensors"
 CONFIG_KEY = "config.yaml"
 METRICS_KEY = "metrics.jsonl"
+EVENTS_KEY = "events.jsonl"
 
 
 class TrainOutput:
@@ -27,18 +29,23 @@ class TrainOutput:
     def __init__(self, uri: str) -> None:
         self.store = open_store(uri)
         self._lines: list[Metrics] = []
-        self._events = Path(tempfile.mkdtemp(prefix="ganray-events-"))
-        self._writer = SummaryWriter(str(self._events))
+        self._events: list[Metrics] = []
+        self._scratch = tempfile.TemporaryDirectory(prefix="ganray-tensorboard-")
+        self._writer = SummaryWriter(self._scratch.name)
 
     def begin(self, step: int, config: str) -> None:
         """Write the resolved configuration; keep the metrics of steps up to `step`."""
         self.store.write(CONFIG_KEY, config.encode())
         if step:
-            text = self.store.read(METRICS_KEY).decode()
-            lines = [json.loads(line) for line in text.splitlines()]
-            self._lines = [line for line in lines if line["step"] <= step]
-        else:
-            self.flush()
+            self._lines = [line for line in self._read(METRICS_KEY) if int(line["step"]) <= step]
+            self._events = self._read(EVENTS_KEY)
+        self.add_event("resumed" if step else "started", step)
+        self.flush()
+
+    def add_event(self, event: str, step: int) -> None:
+        """Note that something happened; it is stored at the next flush."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self._events.append({"event": event, "step": step, "time": now})
 
     def log(self, metrics: Metrics) -> None:
         """Add one line of metrics; it is stored at the next flush."""
@@ -49,19 +56,32 @@ class TrainOutput:
 
     def flush(self) -> None:
         """Store metrics and events as they are now."""
-        content = "".join(json.dumps(line) + "\n" for line in self._lines)
-        self.store.write(METRICS_KEY, content.encode())
+        for key, lines in ((METRICS_KEY, self._lines), (EVENTS_KEY, self._events)):
+            content = "".join(json.dumps(line) + "\n" for line in lines)
+            self.store.write(key, content.encode())
         self._writer.flush()
-        for path in sorted(self._events.iterdir()):
+        for path in sorted(Path(self._scratch.name).iterdir()):
             self.store.write(f"tensorboard/{path.name}", path.read_bytes())
+
+    def finish(self, step: int, generator: bytes) -> None:
+        """Store the trained generator, last of all; nothing more can be logged."""
+        self.add_event("finished", step)
+        self.flush()
+        self.store.write(GENERATOR_KEY, generator)
+        self._writer.close()
+        self._scratch.cleanup()
 
     def save(self, state: TrainingState) -> None:
         """Store metrics, then the state, then remove the oldest states."""
+        self.add_event("checkpoint", state.step)
         self.flush()
         self.store.write(f"checkpoints/step-{state.step:08d}.pt", encode_state(state))
         for old in list_checkpoints(self.store.uri)[:-NUM_KEPT_CHECKPOINTS]:
             self.store.delete(old.key)
         logger.info("checkpoint step=%d output=%s", state.step, self.store.uri)
+
+    def _read(self, key: str) -> list[Metrics]:
+        return [json.loads(line) for line in self.store.read(key).decode().splitlines()]
 
 
 def list_checkpoints(output: str) -> Sequence[ObjectInfo]:

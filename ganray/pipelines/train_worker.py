@@ -3,9 +3,9 @@
 Runs inside Ray Train, or alone in the calling process. Rank 0 writes; all compute.
 """
 
-import logging
 from collections.abc import Callable
 from functools import partial
+from statistics import fmean
 
 import torch
 from torch import nn
@@ -22,7 +22,7 @@ from ganray.models.checkpoint import (
 from ganray.pipelines.pairs import measure_restorer, synthesise_pair
 from ganray.pipelines.train_config import TrainPlan
 from ganray.pipelines.train_data import Arrays, local_batches, streamed_batches
-from ganray.pipelines.train_output import GENERATOR_KEY, TrainOutput, list_checkpoints
+from ganray.pipelines.train_output import TrainOutput, list_checkpoints
 from ganray.restoration import Restorer
 from ganray.storage import open_store
 from ganray.training.distributed import average_gradients, average_values
@@ -30,8 +30,6 @@ from ganray.training.loop import Hooks, Metrics, keep_gradients, train
 from ganray.training.samples import Share
 from ganray.training.state import TrainingState, new_state, restore_state
 from ganray.training.steps import Batch
-
-logger = logging.getLogger(__name__)
 
 VALIDATION_METRICS = ("psnr_y", "ssim_y")
 
@@ -52,8 +50,7 @@ def run_worker(
     batches = (to_device(arrays, device) for arrays in make(plan.samples, share, steps))
     train(state, batches, plan.config, _hooks(plan, share, output, report))
     if output:
-        output.store.write(GENERATOR_KEY, encode_generator(plan, state.generator_ema))
-        output.flush()
+        output.finish(state.step, encode_generator(plan, state.generator_ema))
 
 
 def start_state(plan: TrainPlan, device: torch.device) -> TrainingState:
@@ -135,10 +132,10 @@ def measure_validation(plan: TrainPlan, generator: nn.Module) -> dict[str, float
     """Means of the validation metrics, through the same Restorer that restores archives."""
     if not plan.validation_keys:
         return {}
-    store = open_store(plan.validation)
+    store = open_store(plan.config.validation)
     checkpoint = decode_checkpoint(encode_generator(plan, generator), "the generator in training")
     restorer = Restorer(checkpoint)
-    totals = dict.fromkeys(VALIDATION_METRICS, 0.0)
+    values: dict[str, list[float]] = {name: [] for name in VALIDATION_METRICS}
     for key in plan.validation_keys:
         pair = synthesise_pair(
             store,
@@ -149,8 +146,9 @@ def measure_validation(plan: TrainPlan, generator: nn.Module) -> dict[str, float
             seed=plan.config.seed,
         )
         for name, value in measure_restorer(restorer, pair, VALIDATION_METRICS).items():
-            totals[name] += value or 0.0
-    return {f"validation_{name}": t / len(plan.validation_keys) for name, t in totals.items()}
+            if value is not None:
+                values[name].append(value)
+    return {f"validation_{name}": fmean(known) for name, known in values.items() if known}
 
 
 def _as_floats(losses: dict[str, torch.Tensor]) -> dict[str, float]:

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import ray
 import ray.data
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ganray.config import Section
-from ganray.errors import RunFailedError
+from ganray.errors import ConfigError, RunFailedError
 
 NotNegative = Annotated[int, Field(ge=0)]
 
@@ -21,13 +21,19 @@ class WorkersConfig(Section):
     """A pool of workers; on an autoscaling cluster it grows from min to max."""
 
     min: Annotated[int, Field(ge=1)] = 1
-    """Workers that the job waits for before it begins."""
+    """Workers that a restoration or evaluation begins with; a training begins with max."""
     max: NotNegative = 2
     """Workers at most; 0 runs everything in this process, without Ray."""
     cpus: Annotated[float, Field(gt=0)] = 1.0
     """CPUs of each worker."""
     gpus: Annotated[float, Field(ge=0)] = 0.0
     """GPUs of each worker."""
+
+    @model_validator(mode="after")
+    def _min_is_not_above_max(self) -> "WorkersConfig":
+        if self.max and self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        return self
 
     @property
     def resources(self) -> dict[str, float]:
@@ -41,7 +47,7 @@ class WorkersConfig(Section):
 
 
 @contextmanager
-def ray_cluster(num_cpus: float) -> Iterator[None]:
+def ray_cluster(workers: WorkersConfig, num_cpus: float) -> Iterator[None]:
     """Connect to the cluster that RAY_ADDRESS names, or start a private one and stop it again.
 
     A private cluster has at least `num_cpus` logical CPUs, so that a job on a laptop does not
@@ -63,6 +69,7 @@ def ray_cluster(num_cpus: float) -> Iterator[None]:
         ) from error
     _quiet_ray_data()
     try:
+        _require_gpus(workers)
         yield
     finally:
         ray.shutdown()
@@ -73,3 +80,13 @@ def _quiet_ray_data() -> None:
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def _require_gpus(workers: WorkersConfig) -> None:
+    """On a machine of one's own nobody will add the GPUs that are missing."""
+    found = ray.cluster_resources().get("GPU", 0)
+    if workers.gpus > found and not os.environ.get("RAY_ADDRESS"):
+        raise ConfigError(
+            f"workers.gpus={workers.gpus:g} and this machine has {found:g}; set workers.gpus=0, or "
+            "RAY_ADDRESS to a cluster with GPUs"
+        )

@@ -1,4 +1,4 @@
-"""What an image is inside ganray: pixels, an optional validity mask, and a profile."""
+"""What an image is inside ganray: pixels and a profile."""
 
 from dataclasses import dataclass, field
 
@@ -43,11 +43,10 @@ class Profile:
 
 @dataclass(frozen=True)
 class Image:
-    """Pixels (C,H,W) in the profile's dtype; `mask` (H,W) is True where they are valid."""
+    """Pixels (C,H,W) in the profile's dtype, and their profile."""
 
     pixels: Pixels
     profile: Profile
-    mask: NDArray[np.bool_] | None = None
 
 
 def to_float(pixels: Pixels) -> FloatPixels:

@@ -67,7 +67,9 @@ def train(
             line: Metrics = {"step": state.step, "stage": stage, "learning_rate": learning_rate}
             hooks.log({**line, **values, **rates})
         if last or state.step % config.validate_every == 0:
-            hooks.log({"step": state.step, **hooks.validate(state.generator_ema)})
+            measured = hooks.validate(state.generator_ema)
+            if measured:
+                hooks.log({"step": state.step, **measured})
         if last or state.step % config.checkpoint_every == 0:
             _require_finite(hooks.average_values(losses), state.step)
             _require_finite(_sums_of_weights(state), state.step)

@@ -4,6 +4,7 @@ Its image, position, flip and degradation follow from (seed, i). A worker of N t
 share of every global batch, so that the number of workers does not change what is learnt.
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +14,11 @@ from numpy.random import Generator
 
 from ganray.codecs import photo
 from ganray.degradation.recipe import Recipe, degrade
+from ganray.errors import CodecError, TrainingError
 from ganray.raster.image import FloatPixels, to_float
 from ganray.storage import Store, open_store
+
+logger = logging.getLogger(__name__)
 
 CACHE_BYTES = 512 * 1024**2
 LARGEST_REFERENCE_PIXELS = 2**28
@@ -66,14 +70,28 @@ class SampleReader:
         self.plan = plan
         self._cache: OrderedDict[str, FloatPixels] = OrderedDict()
         self._cached_bytes = 0
+        self._damaged: set[str] = set()
 
     def pair(self, index: int) -> tuple[FloatPixels, FloatPixels]:
         """Sample `index`: degraded (C,P/scale,P/scale) and reference (C,P,P), in 0-1."""
         plan = self.plan
         rng = np.random.default_rng((plan.seed, index))
-        image = self._reference(plan.keys[image_of_sample(index, len(plan.keys), plan.seed)])
+        image = self._readable(image_of_sample(index, len(plan.keys), plan.seed))
         reference = _augment(_cut(image, plan.patch_pixels, rng), rng)
         return degrade(reference, plan.recipe, scale=plan.scale, rng=rng), reference
+
+    def _readable(self, position: int) -> FloatPixels:
+        """The reference at `position`, or the next one that decodes: the same for every worker."""
+        keys = self.plan.keys
+        for key in (*keys[position:], *keys[:position]):
+            if key in self._damaged:
+                continue
+            try:
+                return self._reference(key)
+            except CodecError as error:
+                self._damaged.add(key)
+                logger.warning("skipped key=%s reason=%s", key, error)
+        raise TrainingError(f"no reference of {self.plan.archive} can be decoded; see the warnings")
 
     def _reference(self, key: str) -> FloatPixels:
         if key in self._cache:

@@ -103,6 +103,23 @@ def test_a_target_in_its_source_is_refused(archive: Path, target: str) -> None:
     assert [path.name for path in archive.iterdir()] == ["image-000.png"]
 
 
+def test_a_target_that_leads_back_to_its_source_is_refused(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(archive)
+    before = (archive / "image-000.png").read_bytes()
+    for target in (tmp_path / "link", tmp_path / "other" / ".." / archive.name):
+        outcome = restore(f"source={archive}", f"target={target}")
+        assert outcome.code == USAGE
+        assert "apart" in outcome.errors
+    assert (archive / "image-000.png").read_bytes() == before
+
+
+def test_gpus_that_are_not_there_are_missed_at_once(archive: Path, tmp_path: Path) -> None:
+    words = f"source={archive}", f"target={tmp_path}/r", "workers.max=1", "workers.gpus=64"
+    outcome = ganray_here("restore", *words)
+    assert outcome.code == USAGE
+    assert "workers.gpus=64" in outcome.errors
+
+
 def test_a_target_without_write_permission_is_named(
     bucket: str, object_store: ObjectStore, archive: Path
 ) -> None:

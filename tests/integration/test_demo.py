@@ -47,7 +47,7 @@ def test_an_interrupted_demo_leaves_no_process(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("uploaded"):
+        if line.startswith("starting at step"):
             break
     family = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGTERM)

@@ -186,6 +186,41 @@ def test_bad_files_are_rows_and_their_neighbours_are_restored(tmp_path: Path) ->
     assert ".dpx" in rows["scan.dpx"]["reason"]
 
 
+def test_an_input_that_was_too_large_is_restored_under_another_limit(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "archive", 1)
+    words = f"source={tmp_path}/archive", f"target={tmp_path}/restored", "workers.max=0"
+    for _ in range(2):
+        outcome = ganray_here("restore", *words, "limits.pixels=100")
+        assert outcome.code == SOME_FAILED
+        assert "limits.pixels" in outcome.output
+    assert "nothing to do" in outcome.output
+    assert ganray_here("restore", *words).code == DONE
+
+
+def test_a_target_is_audited_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pictures(tmp_path / "archive", 2)
+    monkeypatch.chdir(tmp_path)
+    words = "source=archive", "target=restored", "workers.max=0", "include=*.png"
+    assert ganray_here("restore", *words).code == DONE
+    monkeypatch.chdir("/")
+    assert ganray_here("verify", f"{tmp_path}/restored").code == DONE
+
+
+def test_the_ledger_names_every_input_once_with_its_state(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "archive", 2)
+    (tmp_path / "archive" / "bad.png").write_bytes(b"no")
+    words = f"source={tmp_path}/archive", f"target={tmp_path}/restored", "workers.max=0"
+    for states in (["failed", "restored", "restored"], ["failed", "unchanged", "unchanged"]):
+        assert ganray_here("restore", *words).code == SOME_FAILED
+        entries = ganray_here("ledger", f"{tmp_path}/restored", "--json").json
+        assert [entry["state"] for entry in entries] == states
+    (tmp_path / "archive" / "new.png").write_bytes(encoded(64, 64, seed=5))
+    entries = ganray_here("ledger", f"{tmp_path}/restored", "--json").json
+    assert [entry["state"] for entry in entries][-1] == "pending"
+
+
 def test_too_many_failures_stop_the_run(tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     write_pictures(archive, 2)

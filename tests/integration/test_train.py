@@ -78,6 +78,9 @@ def test_the_trained_generator_restores_and_a_finished_training_is_left_alone(
     assert {"generator.safetensors", "config.yaml", "metrics.jsonl"} <= keys
     assert any(key.startswith("checkpoints/") for key in keys)
     assert any(key.startswith("tensorboard/") for key in keys)
+    events = open_store(output).read("events.jsonl").decode().splitlines()
+    kinds = [json.loads(line)["event"] for line in events]
+    assert kinds == ["started", "checkpoint", "finished"]
     restorer = Restorer.load(f"{output}/generator.safetensors")
     assert restorer.scale == 2
     assert restorer.checkpoint.radius == 3
@@ -105,6 +108,27 @@ def test_a_killed_training_goes_on_to_the_same_weights(archive: Path, tmp_path: 
     assert "going on from checkpoints/step-" in resumed.output
     for name, tensor in weights(tmp_path / "whole").items():
         assert torch.equal(tensor, weights(output)[name]), name
+
+
+def test_a_damaged_reference_is_skipped_by_name(
+    archive: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = (archive / "image-000.png").read_bytes()
+    (archive / "image-000.png").write_bytes(whole[: len(whole) - 300])
+    words = *stages(3, 0, 0), "workers.max=0", "validation="
+    outcome = ganray_here("train", f"archive={archive}", f"output={tmp_path}/o", *TINY, *words)
+    assert outcome.code == DONE, outcome.text
+    assert "image-000.png" in caplog.text
+
+
+def test_a_new_start_never_removes_what_it_starts_from(archive: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    assert train(archive, output, *stages(2, 0, 0), "workers.max=0").code == DONE
+    words = [f"init_from={output}/generator.safetensors", "resume=false", "workers.max=0"]
+    tiny = [word for word in TINY if not word.startswith(("init_from", "generator"))]
+    outcome = ganray_here("train", f"archive={archive}", f"output={output}", *tiny, *words)
+    assert outcome.code == USAGE
+    assert (output / "generator.safetensors").exists()
 
 
 def test_tensorboard_events_hold_the_losses(archive: Path, tmp_path: Path) -> None:

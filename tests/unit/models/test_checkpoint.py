@@ -196,7 +196,5 @@ def test_every_architecture_builds_from_its_defaults() -> None:
 
 def test_equal_weights_have_equal_bytes() -> None:
     generator, network = build_generator("compact", {"num_features": 4, "num_convs": 1})
-    first, second = (
-        encode_checkpoint(generator, "compact", network, PROVENANCE) for _ in range(2)
-    )
+    first, second = (encode_checkpoint(generator, "compact", network, PROVENANCE) for _ in range(2))
     assert first == second
