@@ -35,7 +35,7 @@ def demo(words: Sequence[str]) -> int:
     """`ganray demo [DIR]`."""
     parser = argparse.ArgumentParser("ganray demo", description="the main line, end to end")
     parser.add_argument("folder", type=Path, nargs="?", default=DEMO_FOLDER)
-    parser.add_argument("--steps", type=int, default=60, help="adversarial steps of the training")
+    parser.add_argument("--steps", type=int, default=120, help="adversarial steps of the training")
     options = parser.parse_args(words)
     return run_demo(options.folder, adversarial_steps=options.steps)
 
