@@ -44,7 +44,8 @@ class TrainConfig(LoopConfig):
     """Generator to build; by default that of `init_from`, or a compact one."""
     discriminator: DiscriminatorField = DiscriminatorConfig()
     init_from: str = "compact-x2"
-    """Checkpoint to start from: file, URI or catalog name; empty to start from random weights."""
+    """Checkpoint to start from: file, URI or catalog name; empty, or by default where `generator`
+    is given, to start from random weights."""
     patch_pixels: Annotated[int, Field(gt=0)] = 64
     """Side of a reference patch: a multiple of 8 and of the scale."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -88,7 +89,7 @@ def plan_training(config: TrainConfig) -> TrainPlan:
         update={
             "archive": resolve_archive(config.archive),
             "validation": resolve_archive(config.validation) if config.validation else "",
-            "init_from": absolute_generator(config.init_from) if config.init_from else "",
+            "init_from": _first_checkpoint(config),
             "output": absolute_uri(config.output),
         }
     )
@@ -119,6 +120,14 @@ def plan_training(config: TrainConfig) -> TrainPlan:
         validation_keys=_first_keys(config.validation, config.num_validation_images),
         trained_on=f"{len(inputs)} images of {config.archive}",
     )
+
+
+def _first_checkpoint(config: TrainConfig) -> str:
+    """Where training starts; the default gives way to a generator that was asked for."""
+    by_default = "init_from" not in config.model_fields_set
+    if not config.init_from or (config.generator is not None and by_default):
+        return ""
+    return absolute_generator(config.init_from)
 
 
 def _choose_generator(config: TrainConfig, start: Checkpoint | None) -> GeneratorConfig:

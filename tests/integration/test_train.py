@@ -131,6 +131,18 @@ def test_a_new_start_never_removes_what_it_starts_from(archive: Path, tmp_path: 
     assert (output / "generator.safetensors").exists()
 
 
+def test_a_generator_that_is_asked_for_starts_from_random_weights(
+    archive: Path, tmp_path: Path
+) -> None:
+    words = f"archive={archive}", "validation=", "generator.options.scale=4", "patch_pixels=32"
+    outcome = ganray_here("train", *words, f"output={tmp_path}/out", "--plan")
+    assert outcome.code == DONE, outcome.text
+    assert "x4" in outcome.output
+    outcome = ganray_here("train", *words, f"output={tmp_path}/out", "init_from=compact-x2")
+    assert outcome.code == USAGE
+    assert "leave one of them out" in outcome.errors
+
+
 def test_tensorboard_events_hold_the_losses(archive: Path, tmp_path: Path) -> None:
     assert train(archive, tmp_path / "out", *stages(2, 0, 0), "workers.max=0").code == DONE
     (path,) = (tmp_path / "out" / "tensorboard").iterdir()
