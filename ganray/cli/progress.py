@@ -34,9 +34,11 @@ class Progress:
         if not self.terminal and (due or self.num_done == self.num_inputs):
             self.last_line = time.monotonic()
             left = self._seconds() / self.num_done * (self.num_inputs - self.num_done)
+            # Rows of unreadable headers come first and at once; they say nothing of the rest.
+            known = f", {left:.0f} s left" if self.pixels else ""
             sys.stdout.write(
-                f"{self.num_done} of {self.num_inputs} inputs, {rate}, {self.num_failed} failed, "
-                f"{left:.0f} s left\n"
+                f"{self.num_done} of {self.num_inputs} inputs, {rate}, {self.num_failed} failed"
+                f"{known}\n"
             )
             sys.stdout.flush()
 
