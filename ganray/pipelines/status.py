@@ -98,7 +98,8 @@ def verify_target(target: str) -> tuple[int, list[Problem]]:
     config = _run_config(store, run_id)
     version = run_generator(store, run_id), config.pixel_digest
     rows = Ledger(store).read()
-    infos = list(list_images(open_archive(config.source), config))
+    archive = open_archive(config.source)
+    infos = list(list_images(archive, config))
     problems = [Problem(info.key, "left in staging") for info in store.list(STAGING_PREFIX)]
     with ThreadPoolExecutor(READ_THREADS) as pool:
         audits = pool.map(
@@ -106,9 +107,20 @@ def verify_target(target: str) -> tuple[int, list[Problem]]:
         )
         for found in audits:
             problems.extend(found)
-    vanished = sorted(rows.keys() - {info.key for info in infos})
-    problems += [Problem(key, "no longer in the archive") for key in vanished]
+    # Rows beside the run's selection are those of an earlier run that selected more.
+    beside = sorted(rows.keys() - {info.key for info in infos})
+    problems += [
+        Problem(key, "no longer in the archive") for key in beside if _is_gone(archive, key)
+    ]
     return len(infos), problems
+
+
+def _is_gone(archive: Store, key: str) -> bool:
+    try:
+        archive.stat(key)
+    except NotFoundError:
+        return True
+    return False
 
 
 def _audit(

@@ -160,6 +160,18 @@ def test_verify_finds_planted_damage(tmp_path: Path) -> None:
     assert problems == {"image-000.png", "image-001.png", "image-002.png"}
 
 
+def test_verify_tells_a_vanished_input_from_one_that_was_not_selected(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "archive", 3)
+    words = f"source={tmp_path}/archive", f"target={tmp_path}/restored", "workers.max=0"
+    assert ganray_here("restore", *words).code == DONE
+    assert ganray_here("restore", *words, "exclude=*-002.png").code == DONE
+    assert ganray_here("verify", f"{tmp_path}/restored").code == DONE
+    (tmp_path / "archive" / "image-001.png").unlink()
+    audit = ganray_here("verify", f"{tmp_path}/restored", "--json")
+    assert audit.code == FAILED
+    assert [problem["key"] for problem in audit.json["problems"]] == ["image-001.png"]
+
+
 def test_bad_files_are_rows_and_their_neighbours_are_restored(tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     write_pictures(archive, 2)
