@@ -76,6 +76,10 @@ class Restorer:
 
     def restore_with_trust(self, pixels: Pixels, *, alpha: int | None = None) -> Restoration:
         """`restore`, with the figures that the ledger records."""
+        if pixels.ndim != 3:
+            raise RestorationError(
+                f"the pixels have shape {pixels.shape}; expected (bands, height, width)"
+            )
         bands, height, width = pixels.shape
         grid = self._grid(height, width)
         colour = [band for band in range(bands) if band != alpha]
@@ -107,7 +111,8 @@ class Restorer:
         if bands not in (1, self.checkpoint.bands):
             raise RestorationError(
                 f"the image has {bands} colour bands and the generator takes "
-                f"{self.checkpoint.bands} (or gray); choose a generator for {bands} bands"
+                f"{self.checkpoint.bands} (or gray); name an alpha band by alpha=, or choose a "
+                f"generator for {bands} bands"
             )
 
     def _restore_bands(self, planes: FloatPixels, grid: Grid, window: Window) -> FloatPixels:

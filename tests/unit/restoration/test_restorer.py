@@ -231,3 +231,8 @@ def test_a_restorer_is_loaded_from_a_file(tmp_path: Path) -> None:
     assert np.array_equal(loaded.restore(noise(3)), expected)
     with pytest.raises(GanrayError, match="absent"):
         Restorer.load(str(tmp_path / "absent.safetensors"))
+
+
+def test_pixels_without_a_band_axis_are_refused() -> None:
+    with pytest.raises(RestorationError, match="bands, height, width"):
+        Restorer.load("compact-x2").restore(np.zeros((8, 8), np.uint8))
