@@ -44,7 +44,7 @@ def run_pool(
 ) -> Iterator[RowT]:
     """Yield every row of every order, as they come. Raises RunFailedError if a worker is lost
     for good."""
-    if workers.max == 0:
+    if workers.max == 0 or not orders:
         worker = factory(job)
         for order in orders:
             yield from worker.run(order)

@@ -1,0 +1,39 @@
+"""The pool's bounds: an order that kills its workers ends the run, and no order ends nothing."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ganray.errors import RunFailedError
+from ganray.pipelines.pool import MAX_TASK_RETRIES, run_pool
+from ganray.pipelines.workers import WorkersConfig
+
+
+class MortalWorker:
+    """Notes every order in the job's file; the order "deadly" kills its process."""
+
+    def __init__(self, job: Path, *, restarted: bool = False) -> None:
+        self.notes = job
+
+    def run(self, order: str) -> Iterator[str]:
+        with self.notes.open("a") as file:
+            file.write(f"{order}\n")
+        if order == "deadly":
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield order
+
+
+def test_an_order_that_kills_its_workers_is_tried_a_bounded_number_of_times(
+    tmp_path: Path,
+) -> None:
+    notes = tmp_path / "notes"
+    with pytest.raises(RunFailedError, match="on the same order"):
+        list(run_pool(MortalWorker, notes, ["harmless", "deadly"], WorkersConfig(max=1)))
+    assert notes.read_text().split().count("deadly") == MAX_TASK_RETRIES + 1
+
+
+def test_no_orders_need_no_cluster(tmp_path: Path) -> None:
+    assert list(run_pool(MortalWorker, tmp_path / "notes", [], WorkersConfig(max=2))) == []
