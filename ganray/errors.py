@@ -62,8 +62,16 @@ class RestorationError(GanrayError):
     """A generator gave a result that cannot be trusted."""
 
 
+class DistrustedError(RestorationError):
+    """A result departs from its input further than the configuration allows."""
+
+
 class TrainingError(GanrayError):
     """Training cannot start or go on."""
+
+
+class ClaimedError(GanrayError):
+    """Another run is at work on the same target."""
 
 
 class RunFailedError(GanrayError):

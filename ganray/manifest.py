@@ -63,7 +63,7 @@ class Unreadable:
 def list_images(store: Store, selection: Selection) -> Iterator[ObjectInfo]:
     """List the archive's image files; other files and ganray's own are passed over."""
     for info in store.list():
-        if not info.key.startswith(RESERVED_PREFIX) and _is_selected(info.key, selection):
+        if not info.key.startswith(RESERVED_PREFIX) and is_selected(info.key, selection):
             yield info
 
 
@@ -109,7 +109,7 @@ def probe_input(store: Store, info: ObjectInfo) -> Input | Unreadable:
     )
 
 
-def _is_selected(key: str, selection: Selection) -> bool:
+def is_selected(key: str, selection: Selection) -> bool:
     if not catalog.is_image(key):
         return False
     included = any(fnmatchcase(key, glob) for glob in selection.include)

@@ -20,6 +20,7 @@ COMMANDS = {
     "status": "counts and state of a target: TARGET [--json]",
     "ledger": "one line per input: TARGET [--json]",
     "verify": "audit the archive against a target: TARGET [--json]",
+    "prune": "outputs whose inputs are gone: TARGET [--delete]",
     "inspect": "what a checkpoint or an image is: FILE [--json]",
     "store": "the embedded object store: start|stop DIR",
     "demo": "train, evaluate and restore the sample archive: [DIR]",
@@ -66,6 +67,8 @@ def _command(name: str) -> Callable[[Sequence[str]], int]:
             from ganray.cli.target import ledger as command
         case "verify":
             from ganray.cli.target import verify as command
+        case "prune":
+            from ganray.cli.target import prune as command
         case "inspect":
             from ganray.cli.inspect import inspect as command
         case "store":

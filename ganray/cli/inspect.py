@@ -1,6 +1,7 @@
 """`ganray inspect`: what a checkpoint or an image is."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from ganray.cli.exit_codes import DONE
 from ganray.cli.terminal import parse_target, print_json, say
@@ -14,5 +15,19 @@ def inspect(words: Sequence[str]) -> int:
     if as_json:
         return print_json(description)
     for name, value in description.items():
-        say(f"{name:<24}{value}")
+        say(f"{name:<24}{_in_words(value)}")
     return DONE
+
+
+def _in_words(value: Any) -> str:
+    """A value as a reader would write it; what a mapping holds, a line each."""
+    if isinstance(value, dict):
+        lines = [f"{name} {_in_words(item)}" for name, item in value.items()]
+        return f"\n{'':<24}".join(lines) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(_in_words(item) for item in value) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "none" if value is None else str(value)

@@ -1,17 +1,20 @@
-"""`ganray status`, `ganray ledger` and `ganray verify`: what a target holds."""
+"""`ganray status`, `ledger`, `verify` and `prune`: what a target holds."""
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from ganray.cli.exit_codes import DONE, FAILED
-from ganray.cli.terminal import parse_target, print_json, say
+from ganray.cli.terminal import parse_target, print_json, print_json_list, say
 from ganray.ledger import LedgerRow
-from ganray.pipelines.status import LedgerEntry, read_entries, read_status, verify_target
+from ganray.pipelines.status import LedgerEntry, read_entries, read_status
+from ganray.pipelines.verify import Audit, Problem, list_vanished, prune_target, verify_target
 
 ROW_FIELDS = (
     *("reason", "output", "attempts", "seconds"),
-    *("consistency", "colour_drift", "clipped", "lost", "run_id"),
+    *("consistency", "colour_drift", "clipped", "non_finite", "seam_error", "flags"),
+    *("lost", "run_id"),
 )
 
 
@@ -27,6 +30,8 @@ def status(words: Sequence[str]) -> int:
         f"  inputs   {counts.listed} listed: {counts.restored} restored, "
         f"{counts.unchanged} unchanged, {counts.failed} failed, {counts.pending} pending"
     )
+    if summary.vanished or summary.flagged:
+        say(f"  notes    {summary.vanished} vanished from the archive, {summary.flagged} flagged")
     say(
         f"  pixels   {summary.input_pixels / 1e6:.1f} Mpixel in, "
         f"{summary.output_pixels / 1e6:.1f} out, {summary.windows} windows"
@@ -40,29 +45,55 @@ def ledger(words: Sequence[str]) -> int:
     target, as_json = parse_target(words, "ledger", "one line per input")
     entries = read_entries(target)
     if as_json:
-        return print_json([_public(entry) for entry in entries])
+        return print_json_list(_public(entry) for entry in entries)
     for entry in entries:
-        say(f"{entry.state:<9} {entry.key}  {_detail(entry.row)}".rstrip())
+        say(f"{entry.state:<9} {entry.key}  {_detail(entry)}".rstrip())
     return DONE
 
 
 def verify(words: Sequence[str]) -> int:
     """`ganray verify TARGET [--json]`."""
     target, as_json = parse_target(words, "verify", "audits archive against target")
-    num_inputs, problems = verify_target(target)
+    audit = Audit()
+    problems: Iterable[Problem] = verify_target(target, audit)
     if as_json:
-        print_json({"inputs": num_inputs, "problems": [asdict(problem) for problem in problems]})
+        found = [asdict(problem) for problem in problems]
+        print_json({"inputs": audit.num_inputs, "problems": found})
     else:
         for problem in problems:
             say(f"{problem.key}: {problem.what}")
-        say(f"{num_inputs} inputs audited, {len(problems)} problems")
-    return FAILED if problems else DONE
+        say(f"{audit.num_inputs} inputs audited, {audit.num_problems} problems")
+    return FAILED if audit.num_problems else DONE
 
 
-def _detail(row: LedgerRow | None) -> str:
+def prune(words: Sequence[str]) -> int:
+    """`ganray prune TARGET [--delete]`."""
+    parser = argparse.ArgumentParser(
+        "ganray prune", description="outputs whose inputs are no longer in the archive"
+    )
+    parser.add_argument("target", metavar="TARGET")
+    parser.add_argument("--delete", action="store_true", help="remove them; else they are listed")
+    options = parser.parse_args(words)
+    number = 0
+    for key in prune_target(options.target) if options.delete else list_vanished(options.target):
+        say(key)
+        number += 1
+    if options.delete:
+        say(f"{number} outputs removed")
+    else:
+        say(f"{number} outputs have no input any more; add --delete to remove them")
+    return DONE
+
+
+def _detail(entry: LedgerEntry) -> str:
+    row: LedgerRow | None = entry.row
     if row is None:
         return ""
-    return row.reason or f"{row.output}, consistency {row.consistency or 0:.4f}"
+    if row.reason:
+        return row.reason
+    moved = "" if row.output == entry.key else f"{row.output}, "
+    flags = f", {row.flags}" if row.flags else ""
+    return f"{moved}consistency {row.consistency or 0:.4f}{flags}"
 
 
 def _public(entry: LedgerEntry) -> dict[str, Any]:

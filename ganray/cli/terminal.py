@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ganray.cli.exit_codes import DONE
@@ -39,6 +39,16 @@ def parse_target(words: Sequence[str], name: str, description: str) -> tuple[str
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(words)
     return options.target, options.json
+
+
+def print_json_list(items: Iterable[Any]) -> int:
+    """Print a JSON array item by item, so that a long one is never held; done."""
+    before = "[\n"
+    for item in items:
+        sys.stdout.write(before + json.dumps(item))
+        before = ",\n"
+    say("[]" if before == "[\n" else "\n]")
+    return DONE
 
 
 def print_json(content: Any) -> int:

@@ -31,11 +31,14 @@ def require_codec(key: str) -> None:
         )
 
 
-def output_key(key: str, codec: str, output_format: str) -> str:
-    """Where the restored image of `key` stands: its suffix changes only if its format does."""
-    if output_format in ("same", codec):
+def output_key(key: str, output_format: str) -> str:
+    """Where the restored image of `key` stands: its suffix changes only if its format does.
+
+    The name alone decides, so that it is known before any file is opened.
+    """
+    if output_format == "same" or _suffix(key) in photo.SUFFIXES[output_format]:
         return key
-    return str(PurePosixPath(key).with_suffix(photo.SUFFIXES[output_format]))
+    return str(PurePosixPath(key).with_suffix(photo.SUFFIXES[output_format][0]))
 
 
 def _suffix(key: str) -> str:

@@ -27,7 +27,13 @@ from ganray.errors import TooLargeError, UndecodableError, UnsupportedImageError
 from ganray.raster.image import Image, Pixels, Profile
 
 FORMATS = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp", "TIFF": "tiff"}
-SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
+SUFFIXES = {
+    "png": (".png",),
+    "jpeg": (".jpg", ".jpeg"),
+    "webp": (".webp",),
+    "tiff": (".tif", ".tiff"),
+}
+"""Suffixes of each format; new names get the first."""
 
 COLORINTERP = {
     "L": ("gray",),
@@ -38,9 +44,12 @@ COLORINTERP = {
 MODES = {bands: mode for mode, bands in COLORINTERP.items()}
 DEEP_MODES = ("I;16", "I;16B", "I;16L")
 
+TIFF_SUBFILE_TYPE = 254
+TIFF_NO_PICTURE = {1: "overviews", 4: "transparency mask", 5: "overviews"}
+"""Further pages that belong to the first, by TIFF's NewSubfileType; they are not kept."""
 TIFF_BITS_PER_SAMPLE = 258
 GEOTIFF_TAGS = {33550, 33922, 34264, 34735, 42113}
-TIFF_COMPRESSION_LOSSLESS = "tiff_adobe_deflate"
+TIFF_COMPRESSIONS = {"deflate": "tiff_adobe_deflate", "zstd": "zstd", "none": "raw"}
 WEBP_LONGEST_SIDE = 16383
 JPEG_LONGEST_SIDE = 65535
 
@@ -54,6 +63,8 @@ class OutputConfig(Section):
     """Quality of lossy JPEG and WebP, 1-100; JPEG is written without chroma subsampling."""
     png_level: Annotated[int, Field(ge=0, le=9)] = 1
     """zlib level of PNG, 0-9: 1 is several times faster than Pillow's default for a few percent."""
+    tiff_compression: Literal["deflate", "zstd", "none"] = "deflate"
+    """Of TIFF: every reader knows deflate; zstd is several times faster and somewhat smaller."""
 
 
 def probe(data: bytes) -> tuple[Profile, int, int]:
@@ -159,7 +170,7 @@ def _profile(picture: PillowImage.Image, data: bytes) -> Profile:
         exif=read_exif(picture),
         xmp=read_xmp(picture),
         lossless=_is_lossless(picture, data),
-        lost=lost,
+        lost=(*lost, *dict.fromkeys(TIFF_NO_PICTURE[kind] for kind in _further_frames(picture))),
     )
 
 
@@ -168,9 +179,9 @@ def _refuse_what_would_be_lost(picture: PillowImage.Image, data: bytes) -> None:
         raise UnsupportedImageError(
             "a GeoTIFF: its georeference would be lost; expected a photograph"
         )
-    frames = getattr(picture, "n_frames", 1)
-    if frames > 1:
-        raise UnsupportedImageError(f"{frames} frames or pages in one file; expected one")
+    pictures = 1 + sum(kind not in TIFF_NO_PICTURE for kind in _further_frames(picture))
+    if pictures > 1:
+        raise UnsupportedImageError(f"{pictures} frames or pages in one file; expected one")
     bits = _bits_per_sample(picture, data)
     deep = picture.mode in DEEP_MODES
     if not deep and any(depth > 8 for depth in bits):
@@ -183,6 +194,22 @@ def _refuse_what_would_be_lost(picture: PillowImage.Image, data: bytes) -> None:
             f"{'+'.join(map(str, bits))}-bit gray with transparency or packed samples; expected "
             "plain 16-bit gray"
         )
+
+
+def _further_frames(picture: PillowImage.Image) -> list[int]:
+    """What each frame or page behind the first is: TIFF's NewSubfileType, or 0."""
+    info = dict(picture.info)
+    num_frames: int = getattr(picture, "n_frames", 1)
+    if picture.format != "TIFF" or num_frames == 1:
+        return [0] * (num_frames - 1)
+    kinds = []
+    for frame in range(1, num_frames):
+        picture.seek(frame)
+        kinds.append(int(picture.tag_v2.get(TIFF_SUBFILE_TYPE, 0)))  # type: ignore[attr-defined]
+    picture.seek(0)
+    # Pillow would keep what only an overview says.
+    picture.info = dict(info)
+    return kinds
 
 
 def _bits_per_sample(picture: PillowImage.Image, data: bytes) -> tuple[int, ...]:
@@ -265,4 +292,4 @@ def _compression(codec: str, profile: Profile, options: OutputConfig) -> dict[st
             "quality": 50 if lossless else options.jpeg_quality,
             "exact": True,
         }
-    return {"compression": TIFF_COMPRESSION_LOSSLESS}
+    return {"compression": TIFF_COMPRESSIONS[options.tiff_compression]}

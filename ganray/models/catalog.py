@@ -12,18 +12,31 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from ganray.config import Section, choose
 from ganray.models.compact import CompactConfig, CompactGenerator
+from ganray.models.rrdb import RRDBConfig, RRDBNet
+from ganray.models.spandrel_generator import SpandrelConfig, SpandrelGenerator
+from ganray.models.srresnet import SRResNet, SRResNetConfig
 from ganray.models.unet_discriminator import UNetConfig, UNetDiscriminator
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network's configuration class and its constructor."""
+    """A network's configuration class and its constructor.
+
+    `narrow` are the options that make the network thin without changing how far it sees, so
+    that its receptive field is measured fast; empty if there are none.
+    """
 
     config: type[Section]
     build: Callable[[Any], nn.Module]
+    narrow: tuple[str, ...] = ()
 
 
-GENERATORS = {"compact": Architecture(CompactConfig, CompactGenerator)}
+GENERATORS = {
+    "compact": Architecture(CompactConfig, CompactGenerator, ("num_features",)),
+    "rrdb": Architecture(RRDBConfig, RRDBNet, ("num_features", "growth")),
+    "srresnet": Architecture(SRResNetConfig, SRResNet, ("num_features",)),
+    "spandrel": Architecture(SpandrelConfig, SpandrelGenerator),
+}
 
 DISCRIMINATORS = {"unet": Architecture(UNetConfig, UNetDiscriminator)}
 

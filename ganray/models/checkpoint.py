@@ -1,25 +1,29 @@
 """Checkpoints: safetensors whose metadata says everything needed to build and use the network.
 
-Only ganray's own files are read. A pickle is never opened: it can run code.
+A third-party file of weights is converted to this format where it is read, so that nothing
+else needs to know of it.
 """
 
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors
 import safetensors.torch
+import torch
+from pydantic import Field, model_validator
 from torch import nn
 
 from ganray import __version__
 from ganray.config import Section, build_config, choose
 from ganray.errors import CheckpointError, ConfigError
 from ganray.models.catalog import GENERATORS, SHIPPED, shipped_path
+from ganray.models.conversion import Source, blend, convert
+from ganray.models.header import FORMAT, is_own, read_metadata
 from ganray.models.radius import measure_radius
 from ganray.storage import read_uri
 
-FORMAT = "ganray-checkpoint-1"
 VALUE_RANGE = (0.0, 1.0)
 
 
@@ -27,7 +31,7 @@ VALUE_RANGE = (0.0, 1.0)
 class Checkpoint:
     """A generator with all that a restoration must know about it.
 
-    `digest` names the file's content; `trained_on` and `training` are the provenance that the
+    `digest` names the network and its weights, wherever they come from; `trained_on` and `training` are the provenance that the
     training job wrote.
     """
 
@@ -43,6 +47,16 @@ class Checkpoint:
     digest: str
     version: str
 
+    @property
+    def alignment(self) -> int:
+        """Patches must begin at multiples of so many pixels to be seen as in the whole image."""
+        return _alignment(self.network)
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it was made of other files: converted from a third-party one, or blended."""
+        return not self.training.keys().isdisjoint(("source_sha256", "blend"))
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -50,6 +64,31 @@ class Provenance:
 
     trained_on: str
     training: dict[str, Any]
+
+
+class ReadingConfig(Section):
+    """How a third-party generator is read, where its tensors do not say all."""
+
+    architecture: str = "auto"
+    """Architecture of its network: auto, compact, rrdb, srresnet, or spandrel for any other."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of its network that win over those inferred, as {scale: 4}."""
+    blend: str = ""
+    """File or URI of a second generator of the same network, to blend with; empty for none."""
+    blend_weight: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Weight of the generator in the blend; the rest is that of `blend`."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "ReadingConfig":
+        if self.architecture not in ("auto", *GENERATORS):
+            known = ", ".join(GENERATORS)
+            raise ValueError(f"architecture {self.architecture!r} is none of auto, {known}")
+        if self.blend_weight != 1 and not self.blend:
+            raise ValueError(f"blend_weight {self.blend_weight} needs a second generator: blend")
+        return self
+
+
+AS_FOUND = ReadingConfig()
 
 
 def build_generator(architecture: str, values: dict[str, Any]) -> tuple[nn.Module, Section]:
@@ -70,17 +109,35 @@ def encode_checkpoint(
         "network": values,
         "scale": values["scale"],
         "bands": values["bands"],
-        "receptive_field_radius": measure_radius(
-            generator, bands=values["bands"], scale=values["scale"]
-        ),
+        "receptive_field_radius": _radius(generator, architecture, network),
         "value_range": VALUE_RANGE,
         "trained_on": provenance.trained_on,
         "training": provenance.training,
         "ganray_version": __version__,
     }
-    tensors = {name: t.detach().cpu().contiguous() for name, t in generator.state_dict().items()}
+    # Copies, because safetensors refuses tensors that share their memory.
+    tensors = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in generator.state_dict().items()
+    }
     # One entry: safetensors writes several in any order, and equal weights must have one digest.
     return safetensors.torch.save(tensors, {"ganray": json.dumps(metadata)})
+
+
+def _radius(generator: nn.Module, architecture: str, network: Section) -> int:
+    """Measured on a narrow twin where there is one: widths do not change how far it sees."""
+    choice = GENERATORS[architecture]
+    values = network.model_dump()
+    bands, scale = values["bands"], values["scale"]
+    if not choice.narrow:
+        return measure_radius(generator, bands=bands, scale=scale)
+    twin = choice.build(build_config(choice.config, values | dict.fromkeys(choice.narrow, 1)))
+    return measure_radius(twin, bands=bands, scale=scale, num_positions=_alignment(network))
+
+
+def _alignment(network: Section) -> int:
+    """Side of the pixel blocks that a network works on."""
+    return int(getattr(network, "alignment", 1))
 
 
 def decode_checkpoint(data: bytes, source: str) -> Checkpoint:
@@ -88,7 +145,7 @@ def decode_checkpoint(data: bytes, source: str) -> Checkpoint:
 
     Raises CheckpointError, saying what was found, for any other file.
     """
-    metadata = _read_metadata(data, source)
+    metadata = read_metadata(data, source)
     try:
         generator, network = build_generator(metadata["architecture"], metadata["network"])
         _load_tensors(generator, data, source)
@@ -105,7 +162,7 @@ def decode_checkpoint(data: bytes, source: str) -> Checkpoint:
             value_range=(low, high),
             trained_on=metadata["trained_on"],
             training=metadata["training"],
-            digest=digest_bytes(data),
+            digest=digest_generator(generator, metadata["architecture"], network),
             version=metadata["ganray_version"],
         )
     except KeyError as error:
@@ -122,20 +179,77 @@ def decode_checkpoint(data: bytes, source: str) -> Checkpoint:
         ) from error
 
 
-def load_checkpoint(generator: str) -> Checkpoint:
+def load_checkpoint(generator: str, reading: ReadingConfig = AS_FOUND) -> Checkpoint:
     """Load a generator by catalog name, path or URI."""
-    return decode_checkpoint(read_checkpoint(generator), generator)
+    return decode_checkpoint(read_checkpoint(generator, reading), generator)
 
 
-def read_checkpoint(generator: str) -> bytes:
-    """The bytes behind a catalog name, path or URI.
+def read_checkpoint(generator: str, reading: ReadingConfig = AS_FOUND) -> bytes:
+    """The checkpoint behind a catalog name, path or URI, in ganray's format.
 
+    A file of ganray's comes byte for byte. Any other is converted, always to the same bytes.
     A bare word that is no file's name is looked up in the catalog, so that a misspelt name
-    is answered with the known ones.
+    is answered with the known ones. Raises CheckpointError, ConfigError, MissingExtraError or
+    StorageError.
     """
+    data = _read_bytes(generator)
+    if is_own(data) and not reading.blend:
+        _require_nothing_to_tell(generator, reading)
+        return data
+    source = _read_source(data, generator, reading)
+    if reading.blend:
+        second = _read_source(_read_bytes(reading.blend), reading.blend, reading)
+        source = blend(source, second, reading.blend_weight)
+    return _encode_source(source, generator, reading)
+
+
+def _read_bytes(generator: str) -> bytes:
     if is_catalog_name(generator):
         return shipped_path(generator).read_bytes()
     return read_uri(generator)
+
+
+def _read_source(data: bytes, generator: str, reading: ReadingConfig) -> Source:
+    if not is_own(data):
+        return convert(data, generator, reading.architecture, reading.options)
+    _require_nothing_to_tell(generator, reading)
+    own = decode_checkpoint(data, generator)
+    return Source(
+        architecture=own.architecture,
+        options=own.network.model_dump(mode="json"),
+        tensors=own.generator.state_dict(),
+        trained_on=own.trained_on,
+        training=own.training,
+    )
+
+
+def _require_nothing_to_tell(generator: str, reading: ReadingConfig) -> None:
+    if reading.architecture != "auto" or reading.options:
+        raise ConfigError(
+            f"{generator} is a checkpoint of ganray's, which says itself what it is; leave "
+            "architecture and options out"
+        )
+
+
+def _encode_source(source: Source, generator: str, reading: ReadingConfig) -> bytes:
+    try:
+        network, config = build_generator(source.architecture, source.options)
+    except ConfigError as error:
+        if reading.options:
+            raise
+        raise CheckpointError(
+            f"{generator} holds a variant of {source.architecture} that ganray does not build: "
+            f"{error}"
+        ) from error
+    try:
+        network.load_state_dict(source.tensors)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{generator} does not fit {source.architecture} with {source.options}: "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from error
+    provenance = Provenance(source.trained_on, source.training)
+    return encode_checkpoint(network, source.architecture, config, provenance)
 
 
 def is_catalog_name(generator: str) -> bool:
@@ -143,47 +257,16 @@ def is_catalog_name(generator: str) -> bool:
     return generator in SHIPPED or not any(mark in generator for mark in "/\\.")
 
 
-def digest_bytes(data: bytes) -> str:
-    """16 hex digits that name a checkpoint's content."""
-    return hashlib.sha256(data).hexdigest()[:16]
+def digest_generator(generator: nn.Module, architecture: str, network: Section) -> str:
+    """16 hex digits that name a network with its weights, and nothing of its provenance.
 
-
-def _read_metadata(data: bytes, source: str) -> dict[str, Any]:
-    found = _foreign_kind(data)
-    if found:
-        raise CheckpointError(
-            f"{source} is {found}; expected a safetensors checkpoint written by ganray train"
-        )
-    length = int.from_bytes(data[:8], "little")
-    try:
-        header = json.loads(data[8 : 8 + length])
-        content = json.loads(header.get("__metadata__", {}).get("ganray", "{}"))
-    except (ValueError, AttributeError, TypeError) as error:
-        raise CheckpointError(
-            f"{source} ({len(data)} bytes) has no readable safetensors header; expected a "
-            "checkpoint written by ganray train"
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        names = sorted(set(header) - {"__metadata__"})
-        raise CheckpointError(
-            f"{source} is a safetensors file with {len(names)} tensors ({', '.join(names[:3])}, "
-            "…) and without ganray's metadata; expected one written by ganray train"
-        )
-    return content
-
-
-def _foreign_kind(data: bytes) -> str:
-    """What a file that is surely no safetensors is, in words; empty if it may be one."""
-    if not data:
-        return "an empty file"
-    if data.startswith(b"PK\x03\x04"):
-        return "a zip archive, as torch.save writes: a pickle, which can run code"
-    # Asked first: the header's length, in eight bytes, may begin as a pickle does.
-    if data[5:9] == b"\0\0\0{":
-        return ""
-    if data[:1] == b"\x80":
-        return "a pickle, which can run code"
-    return f"no safetensors (its first bytes are {data[:8]!r})"
+    A third-party file that is renamed, or converted by a later version, is the same generator.
+    """
+    digest = hashlib.sha256(f"{architecture} {network.model_dump_json()}".encode())
+    for name, tensor in sorted(generator.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _load_tensors(generator: nn.Module, data: bytes, source: str) -> None:

@@ -32,7 +32,7 @@ from ganray.pipelines.pairs import (
     read_pair,
     synthesise_pair,
 )
-from ganray.pipelines.pool import run_pool
+from ganray.pipelines.pool import WorkerContext, run_pool
 from ganray.pipelines.workers import WorkersConfig
 from ganray.restoration import Restorer
 from ganray.storage import open_store
@@ -105,7 +105,7 @@ class EvaluateResult:
 class EvaluateWorker:
     """Measures pairs; holds the generators."""
 
-    def __init__(self, job: EvaluateJob, *, restarted: bool = False) -> None:
+    def __init__(self, job: EvaluateJob, context: WorkerContext) -> None:
         torch.set_num_threads(job.config.workers.num_threads)
         self.job = job
         self.restorers = {name: Restorer.load(uri) for name, uri in job.generators.items()}
@@ -116,6 +116,9 @@ class EvaluateWorker:
             yield self._measure(self._pair(order))
         except (CodecError, ConfigError, RestorationError) as error:
             yield PairMetrics(order, {}, str(error))
+
+    def close(self) -> None:
+        """Nothing is held beyond memory."""
 
     def _pair(self, key: str) -> Pair:
         config = self.job.config

@@ -4,16 +4,23 @@ from typing import Any
 
 from ganray.codecs import catalog, photo
 from ganray.models.catalog import SHIPPED
-from ganray.models.checkpoint import load_checkpoint
+from ganray.models.checkpoint import AS_FOUND, Checkpoint, ReadingConfig, load_checkpoint
 from ganray.storage import read_uri
 
 
-def inspect_file(uri: str) -> dict[str, Any]:
-    """Describe a checkpoint (file, URI or catalog name) or an image (file or URI)."""
+def inspect_file(uri: str, reading: ReadingConfig = AS_FOUND) -> dict[str, Any]:
+    """Describe a generator (file, URI or catalog name) or an image (file or URI).
+
+    `reading` says how a third-party generator is read.
+    """
     if uri not in SHIPPED and catalog.is_image(uri):
         return _describe_image(uri)
-    checkpoint = load_checkpoint(uri)
-    return {
+    return _describe_checkpoint(load_checkpoint(uri, reading))
+
+
+def _describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
+    """`source` says how a third-party file was read, and what was blended."""
+    description = {
         "kind": "checkpoint",
         "architecture": checkpoint.architecture,
         "network": checkpoint.network.model_dump(mode="json"),
@@ -26,6 +33,14 @@ def inspect_file(uri: str) -> dict[str, Any]:
         "trained_on": checkpoint.trained_on,
         "ganray_version": checkpoint.version,
     }
+    if not checkpoint.is_foreign:
+        return description
+    return description | {"source": _describe_source(checkpoint.training)}
+
+
+def _describe_source(training: dict[str, Any]) -> dict[str, Any]:
+    origin = {name.removeprefix("source_"): value for name, value in training.items()}
+    return origin | ({"blend": _describe_source(origin["blend"])} if "blend" in origin else {})
 
 
 def _describe_image(uri: str) -> dict[str, Any]:

@@ -1,11 +1,15 @@
 """A pool of workers over work orders: in this process, or by Ray Data over a cluster.
 
-Work orders travel, pixels do not: a row of a few hundred bytes goes to an actor, and a row
-about its outcome comes back.
+Work orders travel, pixels do not: a row of a few hundred bytes goes to an actor, and rows
+about its outcome come back.
 """
 
+import logging
 import pickle
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import ray
@@ -13,6 +17,7 @@ import ray.data
 import ray.exceptions
 
 from ganray.errors import GanrayError, RunFailedError
+from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.workers import WorkersConfig, ray_cluster
 
 JobT = TypeVar("JobT", contravariant=True)
@@ -20,8 +25,24 @@ OrderT = TypeVar("OrderT", contravariant=True)
 RowT = TypeVar("RowT", covariant=True)
 
 # Ray Data retries for ever by default: an order that kills its worker would never end. Workers
-# may be lost as often as spot nodes are; the same order may not.
-MAX_TASK_RETRIES = 2
+# may be lost as often as spot nodes are; the same order may not. A worker that is started anew
+# finds the input at fault at its second death, so that this allows for four of them in one order.
+MAX_TASK_RETRIES = 8
+# Orders that wait at a worker, so that it never waits for the driver.
+TASKS_IN_FLIGHT = 2
+STOP_POLL_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """Where a worker runs. `restarted` says that an earlier one may have done part of an order,
+    `stop` whether the run is to end: a worker then begins nothing more."""
+
+    in_process: bool
+    restarted: bool
+    stop: Callable[[], bool]
 
 
 class Worker(Protocol[OrderT, RowT]):
@@ -29,11 +50,13 @@ class Worker(Protocol[OrderT, RowT]):
 
     def run(self, order: OrderT) -> Iterator[RowT]: ...
 
+    def close(self) -> None: ...
+
 
 class WorkerFactory(Protocol[JobT, OrderT, RowT]):
-    """Makes a worker; `restarted` says that an earlier one may have done part of an order."""
+    """Makes a worker."""
 
-    def __call__(self, job: JobT, *, restarted: bool = False) -> Worker[OrderT, RowT]: ...
+    def __call__(self, job: JobT, context: WorkerContext) -> Worker[OrderT, RowT]: ...
 
 
 def run_pool(
@@ -41,25 +64,52 @@ def run_pool(
     job: JobT,
     orders: Sequence[OrderT],
     workers: WorkersConfig,
+    stop: GracefulStop | None = None,
 ) -> Iterator[RowT]:
     """Yield every row of every order, as they come. Raises RunFailedError if a worker is lost
-    for good."""
-    if workers.max == 0 or not orders:
-        worker = factory(job)
+    for good. After `stop`, orders end early or yield nothing."""
+    if not orders:
+        return iter(())
+    if workers.max == 0:
+        return _run_here(factory, job, orders, stop or GracefulStop())
+    return _run_on_ray(factory, job, orders, workers, stop)
+
+
+def _run_here(
+    factory: WorkerFactory[JobT, OrderT, RowT],
+    job: JobT,
+    orders: Sequence[OrderT],
+    stop: GracefulStop,
+) -> Iterator[RowT]:
+    worker = factory(job, WorkerContext(in_process=True, restarted=False, stop=stop.is_set))
+    try:
         for order in orders:
-            yield from worker.run(order)
-        return
+            if not stop.is_set():
+                yield from worker.run(order)
+    finally:
+        worker.close()
+
+
+def _run_on_ray(
+    factory: WorkerFactory[JobT, OrderT, RowT],
+    job: JobT,
+    orders: Sequence[OrderT],
+    workers: WorkersConfig,
+    stop: GracefulStop | None,
+) -> Iterator[RowT]:
     num_workers = min(workers.max, len(orders))
-    with ray_cluster(workers, num_workers * workers.cpus):
+    with ray_cluster(workers, num_workers * workers.cpus), _StopRelay(stop) as relay:
         dataset = ray.data.from_items(
             [{"order": pickle.dumps(order)} for order in orders], override_num_blocks=len(orders)
         )
         outcomes = dataset.map_batches(
             _PoolActor,
-            fn_constructor_args=(factory, job),
+            fn_constructor_args=(factory, job, relay.actor),
             batch_size=None,
             compute=ray.data.ActorPoolStrategy(
-                min_size=min(workers.min, num_workers), max_size=num_workers
+                min_size=min(workers.min, num_workers),
+                max_size=num_workers,
+                max_tasks_in_flight_per_actor=TASKS_IN_FLIGHT,
             ),
             num_cpus=workers.cpus,
             num_gpus=workers.gpus or None,
@@ -80,14 +130,80 @@ def run_pool(
 class _PoolActor(Generic[JobT, OrderT, RowT]):
     """What Ray Data calls: batches of pickled orders in, batches of pickled rows out."""
 
-    def __init__(self, factory: WorkerFactory[JobT, OrderT, RowT], job: JobT) -> None:
+    def __init__(
+        self, factory: WorkerFactory[JobT, OrderT, RowT], job: JobT, stop_flag: Any
+    ) -> None:
         restarted = ray.get_runtime_context().was_current_actor_reconstructed
-        self.worker = factory(job, restarted=restarted)
+        stop = _RemoteFlag(stop_flag)
+        self.stop = stop.is_set
+        self.worker = factory(job, WorkerContext(False, restarted, stop.is_set))
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[bytes]]]:
         for pickled in batch["order"]:
+            if self.stop():
+                return
             for row in self.worker.run(pickle.loads(pickled)):
                 yield {"row": [pickle.dumps(row)]}
+
+
+class _StopFlag:
+    """The driver's wish to stop, where every worker can ask for it."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        self._is_set = True
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+
+class _StopRelay:
+    """Carries a driver's `GracefulStop` over to a flag on the cluster."""
+
+    def __init__(self, stop: GracefulStop | None) -> None:
+        self._stop = stop or GracefulStop()
+        self._is_over = threading.Event()
+        self.actor: Any = None
+
+    def __enter__(self) -> "_StopRelay":
+        if self._stop.is_listening:
+            self._stop.listen()
+        self.actor = ray.remote(num_cpus=0)(_StopFlag).remote()
+        threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+
+    def _watch(self) -> None:
+        while not self._is_over.wait(0.2):
+            if self._stop.is_set():
+                self.actor.set.remote()
+                return
+
+
+class _RemoteFlag:
+    """The flag as a worker sees it: asked for now and then, known at once."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+        self._is_set = False
+        threading.Thread(target=self._watch, name="ganray-stop", daemon=True).start()
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def _watch(self) -> None:
+        while not self._is_set:
+            time.sleep(STOP_POLL_SECONDS)
+            try:
+                self._is_set = bool(ray.get(self._actor.is_set.remote()))
+            except ray.exceptions.RayError as error:
+                # The driver is gone, and Ray ends this process with it.
+                _log.warning("event=stop_flag_lost cause=%r", str(error))
+                return
 
 
 def original_error(error: BaseException) -> BaseException:

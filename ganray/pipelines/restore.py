@@ -1,33 +1,56 @@
-"""The restore job: list → manifest → minus ledger → work orders → workers → summary."""
+"""The restore job: list → minus ledger → work orders → workers → scenes put together → summary."""
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain, islice
 
+from ganray.claim import Claim, claimed
 from ganray.config import to_yaml
-from ganray.errors import RunFailedError, StorageError
+from ganray.errors import CodecError, RunFailedError
 from ganray.ledger import Ledger, LedgerRow
+from ganray.pipelines.placement import choose_workers
 from ganray.pipelines.pool import run_pool
-from ganray.pipelines.restore_config import (
-    RestoreConfig,
-    RestorePlan,
-    plan_restoration,
+from ganray.pipelines.recorder import Recorder
+from ganray.pipelines.restore_config import RestoreConfig, RestoreWorkersConfig
+from ganray.pipelines.restore_orders import (
+    STAGING_PREFIX,
+    AssemblyOrder,
+    Outcome,
+    Pending,
+    RestoreJob,
+    WorkOrder,
 )
-from ganray.pipelines.restore_worker import RestoreJob, RestoreWorker
+from ganray.pipelines.restore_plan import RestorePlan, plan_restoration, prepare
+from ganray.pipelines.restore_worker import RestoreWorker
+from ganray.pipelines.scene_book import SceneBook
+from ganray.pipelines.scenes import is_tiff
+from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.summary import InputCounts, RunFolder, Summary
-from ganray.storage import open_store
+from ganray.pipelines.workers import ray_cluster
+from ganray.restoration.tiling import choose_tiling
+from ganray.storage import Store, open_store
 
 Report = Callable[[LedgerRow], None]
+
+# Orders of one pipeline of Ray Data: enough that its start does not count, few enough that the
+# driver's memory stays flat.
+ORDERS_PER_WAVE = 1024
+NEVER = 2**63
+SAMPLE_KEYS = 3
+FEW_ASSEMBLIES = 4
+KEPT_FAILURES = 1000
 
 
 @dataclass(frozen=True)
 class RestoreResult:
-    """What a run came to, and the inputs that failed, now or earlier."""
+    """What a run came to, and the first of the inputs that failed, now or earlier."""
 
     summary: Summary
-    failed: tuple[LedgerRow, ...]
+    failed: tuple[tuple[str, str], ...]
 
 
 def run_restoration(
@@ -35,68 +58,179 @@ def run_restoration(
 ) -> RestoreResult:
     """Restore what the ledger does not show as done.
 
-    `begin` gets the plan before any work, `report` every row as it is recorded. Raises
-    GanrayError; what was recorded stays done.
+    `begin` gets the plan before any work, `report` every row as it is recorded. SIGTERM ends the
+    run once what is in flight is recorded. Raises GanrayError; what was recorded stays done.
     """
     started = time.perf_counter()
-    plan = plan_restoration(config)
-    job = _new_job(plan)
-    target = open_store(plan.config.target)
-    folder = RunFolder(target, job.run_id)
-    folder.write_config(to_yaml(plan.config))
-    target.write(job.generator_key, plan.checkpoint_bytes)
-    summary = _first_summary(plan, job.run_id)
-    folder.add_event(
-        {"event": "planned", "time": job.started_at, "generator": job.generator_digest}
-        | summary.as_dict()["inputs"]
+    preparation = prepare(config)
+    target = open_store(preparation.config.target)
+    run_id = _new_run_id()
+    with GracefulStop() as stop, claimed(target, run_id) as claim:
+        plan = plan_restoration(preparation)
+        run = _Run(plan, run_id, started, report)
+        begin(plan)
+        run.to_the_end(stop, claim)
+    return RestoreResult(run.summary, tuple(run.failures))
+
+
+class _Run:
+    """One run of the restore job, from its plan to its summary."""
+
+    def __init__(self, plan: RestorePlan, run_id: str, started: float, report: Report) -> None:
+        self.plan = plan
+        self.started = started
+        self.report = report
+        self.target: Store = open_store(plan.config.target)
+        self.workers = choose_workers(plan)
+        self.job = _new_job(plan, run_id, self.workers.max)
+        self.folder = RunFolder(self.target, run_id)
+        self.summary = _first_summary(plan, run_id)
+        self.recorder = Recorder(Ledger(self.target), run_id)
+        self.scenes = SceneBook(self.workers.max)
+        self.failures = [(row.key, row.reason) for row in islice(plan.failed_before, KEPT_FAILURES)]
+
+    def to_the_end(self, stop: GracefulStop, claim: Claim) -> None:
+        """Restore everything; the summary is written whatever happens."""
+        self._begin()
+        try:
+            self._record_unusable()
+            for outcome in self._outcomes(stop):
+                self._handle(outcome)
+                if claim.lost:
+                    raise RunFailedError(
+                        "another run took this target over while this one did not answer; it "
+                        "stopped, what is recorded stays done"
+                    )
+        finally:
+            self._end()
+        if stop.is_set() and self.summary.inputs.pending:
+            raise RunFailedError(
+                f"stopped by SIGTERM; {self.summary.inputs.pending} inputs are still to be done. "
+                "What is recorded stays done; run the same command again to go on"
+            )
+        self._clean_up()
+
+    def _begin(self) -> None:
+        # The claim says that nobody else is at work: these are what a killed run left behind.
+        num_aborted = self.target.abort_unfinished()
+        self.folder.write_config(to_yaml(self.plan.config))
+        self.target.write(self.job.generator_key, self.plan.preparation.checkpoint_bytes)
+        event = {"event": "planned", "time": self.job.started_at}
+        counts = self.summary.as_dict()["inputs"]
+        self.folder.add_event(
+            event
+            | {"generator": self.job.generator_digest, "workers": self.workers.max}
+            | {"vanished": self.plan.num_vanished, "aborted_uploads": num_aborted}
+            | counts
+        )
+        self.folder.write_events()
+
+    def _record_unusable(self) -> None:
+        for item, reason in self.plan.unusable:
+            row = self.job.failed_row(_speakable(item), CodecError(reason))
+            self._handle_row(row)
+
+    def _outcomes(self, stop: GracefulStop) -> Iterator[Outcome]:
+        """What workers report, wave by wave: inputs first, then windows and scenes as they
+        come up. All waves share one cluster."""
+        images = self.plan.orders(self.workers.max)
+        with ExitStack() as cluster:
+            while not stop.is_set():
+                found: Iterator[WorkOrder] = chain(self.scenes.orders(), images)
+                orders = list(islice(found, ORDERS_PER_WAVE))
+                if not orders:
+                    return
+                workers = self._workers_for(orders)
+                if workers.max:
+                    num_cpus = self.workers.max * self.workers.cpus
+                    cluster.enter_context(ray_cluster(workers, num_cpus))
+                yield from run_pool(RestoreWorker, self.job, orders, workers, stop)
+
+    def _workers_for(self, orders: Sequence[WorkOrder]) -> RestoreWorkersConfig:
+        """The pool, unless a few files are all that is left to be put together: that is mostly
+        done by the store, and done before a pool would have started."""
+        few = len(orders) <= FEW_ASSEMBLIES
+        copied = self.plan.config.output.format in ("same", "tiff")
+        if (
+            few
+            and copied
+            and all(
+                isinstance(order, AssemblyOrder) and is_tiff(order.scene.item.key)
+                for order in orders
+            )
+        ):
+            return self.workers.model_copy(update={"max": 0})
+        return self.workers
+
+    def _handle(self, outcome: Outcome) -> None:
+        row = self.scenes.take(outcome)
+        if isinstance(outcome, LedgerRow):
+            self._handle_row(outcome, is_recorded=True)
+        elif row is not None:
+            self._handle_row(row)
+        self.recorder.take(outcome)
+
+    def _handle_row(self, row: LedgerRow, *, is_recorded: bool = False) -> None:
+        if not is_recorded:
+            self.recorder.record(row)
+        _count(self.summary, row)
+        self.report(row)
+        if row.state == "failed":
+            if len(self.failures) < KEPT_FAILURES:
+                self.failures.append((row.key, row.reason))
+            self.folder.add_event({"event": "failed", "key": row.key, "reason": row.reason})
+            _stop_beyond(self.summary, self.plan.config.max_failed)
+
+    def _end(self) -> None:
+        self.summary.seconds = time.perf_counter() - self.started
+        self.recorder.flush()
+        self.folder.add_event({"event": "ended", "time": _now()} | self.summary.as_dict()["inputs"])
+        self.folder.write_events()
+        self.folder.write_summary(self.summary)
+
+    def _clean_up(self) -> None:
+        """After a complete run: one ledger, nothing in staging."""
+        self.recorder.compact()
+        for info in list(self.target.list(STAGING_PREFIX)):
+            self.target.delete(info.key)
+
+
+def _new_run_id() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
+
+
+def _new_job(plan: RestorePlan, run_id: str, num_workers: int) -> RestoreJob:
+    config, checkpoint = plan.config, plan.preparation.checkpoint
+    # With fewer inputs than workers, the workers share an input rather than wait.
+    window = config.window_pixels**2
+    share = len(plan.pending) < num_workers
+    return RestoreJob(
+        config=config,
+        generator_digest=checkpoint.digest,
+        scale=checkpoint.scale,
+        bands=checkpoint.bands,
+        tiling=choose_tiling(checkpoint.radius, checkpoint.alignment),
+        run_id=run_id,
+        started_at=_now(),
+        split_pixels=min(window, config.split_pixels) if share else config.split_pixels,
+        split_picture_pixels=window if share else NEVER,
+        samples=tuple(item.key for item in plan.sample[:SAMPLE_KEYS]),
     )
-    folder.write_events()
-    begin(plan)
-    failed = list(plan.failed_before)
-    try:
-        for row in _outcomes(plan, job):
-            _count(summary, row)
-            report(row)
-            if row.state == "failed":
-                failed.append(row)
-                folder.add_event({"event": "failed", "key": row.key, "reason": row.reason})
-                _stop_beyond(summary, config.max_failed)
-    finally:
-        summary.seconds = time.perf_counter() - started
-        folder.add_event({"event": "ended", "time": _now()} | summary.as_dict()["inputs"])
-        folder.write_events()
-        folder.write_summary(summary)
-    Ledger(target).compact(job.run_id)
-    return RestoreResult(summary, tuple(failed))
-
-
-def _new_job(plan: RestorePlan) -> RestoreJob:
-    now = datetime.now(UTC)
-    run_id = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
-    started_at = now.isoformat(timespec="seconds")
-    return RestoreJob(plan.config, plan.checkpoint.digest, run_id, started_at)
 
 
 def _first_summary(plan: RestorePlan, run_id: str) -> Summary:
     counts = InputCounts(
         listed=plan.num_listed,
-        unchanged=len(plan.unchanged),
+        unchanged=plan.num_unchanged,
         failed=len(plan.failed_before),
-        pending=plan.num_pending + len(plan.unreadable),
+        pending=plan.num_todo,
     )
-    return Summary(run_id, counts)
+    return Summary(run_id, counts, vanished=plan.num_vanished)
 
 
-def _outcomes(plan: RestorePlan, job: RestoreJob) -> Iterator[LedgerRow]:
-    """Rows as they are recorded: unreadable headers here, the rest by workers."""
-    ledger = Ledger(open_store(plan.config.target))
-    for item in plan.unreadable:
-        retry = isinstance(item.error, StorageError)
-        row = job.failed_row(item.info, item.error, attempts=1, retry=retry)
-        ledger.record(row)
-        yield row
-    if plan.orders:
-        yield from run_pool(RestoreWorker, job, plan.orders, plan.config.workers)
+def _speakable(item: Pending) -> Pending:
+    """A key that can be written down: what is not UTF-8 in it is escaped."""
+    return replace(item, key=item.key.encode(errors="backslashreplace").decode())
 
 
 def _count(summary: Summary, row: LedgerRow) -> None:
@@ -105,6 +239,7 @@ def _count(summary: Summary, row: LedgerRow) -> None:
         summary.inputs.restored += 1
     else:
         summary.inputs.failed += 1
+    summary.flagged += bool(row.flags)
     summary.windows += row.num_windows
     summary.input_pixels += row.input_pixels
     summary.output_pixels += row.output_pixels

@@ -1,39 +1,72 @@
-"""What the restore job is told, and the plan that is made of it before anything is written."""
+"""What the restore job is told."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ganray import __version__
-from ganray.codecs import catalog
 from ganray.codecs.photo import OutputConfig
 from ganray.config import Section, digest
-from ganray.errors import ConfigError, EmptyArchiveError, NotFoundError
-from ganray.ledger import Ledger, LedgerRow, Version
-from ganray.manifest import Input, Selection, Unreadable, list_images, probe_all
-from ganray.models.checkpoint import Checkpoint, decode_checkpoint, read_checkpoint
-from ganray.pipelines.archives import (
-    absolute_generator,
-    absolute_uri,
-    open_archive,
-    resolve_archive,
-)
-from ganray.pipelines.workers import WorkersConfig
+from ganray.manifest import Selection
+from ganray.models.checkpoint import ReadingConfig
+from ganray.pipelines.workers import NotNegative, WorkersConfig
 from ganray.restoration import RestorerConfig
 from ganray.restoration.restorer import Precision
-from ganray.storage import PREFLIGHT, ObjectInfo, open_store
 
-ORDER_PIXELS = 2**21
-LARGEST_ORDER = 32
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
 
 
 class LimitsConfig(Section):
-    """What one input may cost."""
+    """What one input may cost; one that costs more fails by name, its neighbours do not."""
 
-    pixels: Annotated[int, Field(gt=0)] = 2**27
-    """Pixels of one input; a larger one fails before it is decoded."""
+    pixels: Positive = 2**27
+    """Pixels of an input that is decoded or written whole: JPEG, PNG, WebP, and small TIFF."""
+    scene_pixels: Positive = 2**36
+    """Pixels of a TIFF that is read and written window by window."""
+    bytes: Positive = 2**36
+    """Bytes of an input's file."""
+    seconds: Annotated[float, Field(gt=0)] = 600.0
+    """Seconds of one step of one window: to decode, to restore, or to write it."""
+    memory_bytes: Positive = 2**33
+    """Memory that decoding one input may take beyond the worker's own."""
+
+
+class TrustConfig(Section):
+    """How far a restoration may depart from its input."""
+
+    max_consistency: Fraction = 1.0
+    """Mean absolute difference between the input and the restoration brought back to its size."""
+    max_colour_drift: Fraction = 1.0
+    """Largest difference between a band's means before and after."""
+    max_clipped: Fraction = 1.0
+    """Fraction of values that fell outside the range and were cut."""
+    max_non_finite: Fraction = 1.0
+    """Fraction of values that half precision could not hold, computed again in float32."""
+    max_seam_error: Fraction = 1.0
+    """Largest difference between the generator's tiled and whole result."""
+    beyond: Literal["flag", "refuse"] = "flag"
+    """What becomes of an input beyond a limit: `flag` names it in the ledger, `refuse` fails it."""
+
+
+class RestoreWorkersConfig(WorkersConfig):
+    """The pool of a restoration, and the threads of each worker."""
+
+    in_process: Literal["auto", "never"] = "auto"
+    """`auto` restores a handful of images in this process, where Ray's start would take longer
+    than the work; `never` always starts the pool."""
+    readers: NotNegative = 0
+    """Threads of a worker that read and decode; 0 derives them from its CPUs."""
+    writers: NotNegative = 0
+    """Threads of a worker that encode and write; 0 derives them from its CPUs."""
+
+    @property
+    def num_readers(self) -> int:
+        # Threads wait for the store most of the time, so that there are more than CPUs.
+        return self.readers or 1 + self.num_threads
+
+    @property
+    def num_writers(self) -> int:
+        return self.writers or 1 + self.num_threads
 
 
 class RestoreConfig(Selection):
@@ -45,179 +78,40 @@ class RestoreConfig(Selection):
     """URI or folder of the restored archive; the ledger stands there under _ganray/."""
     generator: str = "compact-x2"
     """File, URI or catalog name of the generator."""
-    workers: WorkersConfig = WorkersConfig()
-    window_pixels: Annotated[int, Field(gt=0)] = 2048
+    reading: ReadingConfig = ReadingConfig()
+    workers: RestoreWorkersConfig = RestoreWorkersConfig()
+    window_pixels: Positive = 2048
     """Side of a window in input pixels, rounded to whole patches."""
+    split_pixels: Positive = 2**25
+    """Inputs of more pixels are spread over the workers, window by window; so are smaller ones
+    where there are fewer inputs than workers."""
     precision: Precision = "auto"
-    """Of the generator's arithmetic; `auto` is float32."""
+    """Of the generator's arithmetic; `auto` is a half type for 8-bit inputs where that differs
+    from float32 by one step at most, and float32 otherwise."""
+    compile: bool = False
+    """Compile the generator: half a minute at the start of every worker for a few percent."""
     output: OutputConfig = OutputConfig()
-    max_failed: Annotated[float, Field(ge=0, le=1)] = 1.0
+    max_failed: Fraction = 1.0
     """Fraction of the inputs that may fail before the run stops."""
     retry_failed: bool = False
     """Try again the inputs that failed in an earlier run for a lasting reason."""
     limits: LimitsConfig = LimitsConfig()
+    trust: TrustConfig = TrustConfig()
+    cost_per_worker_hour: Annotated[float, Field(ge=0)] = 0.0
+    """Price of one worker for an hour, in any currency; `--plan` then prints what the run costs."""
 
     @property
     def restorer(self) -> RestorerConfig:
-        return RestorerConfig(window_pixels=self.window_pixels, precision=self.precision)
+        return RestorerConfig(
+            window_pixels=self.window_pixels, precision=self.precision, compile=self.compile
+        )
 
     @property
     def pixel_digest(self) -> str:
         """Changes with whatever changes the outputs; windows and workers do not."""
         return digest(self.output, RestorerConfig(precision=self.precision))
 
-
-@dataclass(frozen=True)
-class WorkOrder:
-    """What travels to a worker: some inputs, a few hundred bytes each, and their attempts."""
-
-    inputs: tuple[Input, ...]
-    attempts: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class RestorePlan:
-    """A checked restoration: what to do, and what need not be done."""
-
-    config: RestoreConfig
-    checkpoint: Checkpoint = field(repr=False)
-    checkpoint_bytes: bytes = field(repr=False)
-    orders: tuple[WorkOrder, ...]
-    unreadable: tuple[Unreadable, ...]
-    unchanged: tuple[str, ...]
-    failed_before: tuple[LedgerRow, ...]
-
     @property
-    def num_listed(self) -> int:
-        done = len(self.unreadable) + len(self.unchanged) + len(self.failed_before)
-        return done + self.num_pending
-
-    @property
-    def num_pending(self) -> int:
-        return sum(len(order.inputs) for order in self.orders)
-
-    def pending(self) -> Iterator[Input]:
-        for order in self.orders:
-            yield from order.inputs
-
-
-def plan_restoration(config: RestoreConfig) -> RestorePlan:
-    """List, compare with the ledger, probe what is left; nothing is written.
-
-    Raises GanrayError for whatever would make the run useless.
-    """
-    config = config.model_copy(
-        update={
-            "source": resolve_archive(config.source),
-            "target": absolute_uri(config.target),
-            "generator": absolute_generator(config.generator),
-        }
-    )
-    _require_apart(config.source, config.target)
-    data = read_checkpoint(config.generator)
-    checkpoint = decode_checkpoint(data, config.generator)
-    source = open_archive(config.source)
-    infos = list(list_images(source, config))
-    if not infos:
-        raise EmptyArchiveError(
-            f"{config.source} holds no image that include and exclude select; check the URI and "
-            "the globs"
-        )
-    ledger = read_ledger(config.target)
-    todo, unchanged, failed = _compare(infos, ledger, config, checkpoint.digest)
-    probed = list(probe_all(source, iter(todo)))
-    inputs = [item for item in probed if isinstance(item, Input)]
-    _require_distinct_outputs(inputs, [ledger[key] for key in unchanged], config)
-    return RestorePlan(
-        config=config,
-        checkpoint=checkpoint,
-        checkpoint_bytes=data,
-        orders=tuple(_group(inputs, ledger)),
-        unreadable=tuple(item for item in probed if isinstance(item, Unreadable)),
-        unchanged=tuple(unchanged),
-        failed_before=tuple(failed),
-    )
-
-
-def read_ledger(target: str) -> dict[str, LedgerRow]:
-    """The ledger of a target; empty where there is no folder yet."""
-    try:
-        return Ledger(open_store(target, retry=PREFLIGHT)).read()
-    except NotFoundError:
-        if target.startswith("s3://"):
-            raise
-        return {}
-
-
-def _require_apart(source: str, target: str) -> None:
-    """A target inside its source would be restored again the next night."""
-    first, second = (uri.rstrip("/") + "/" for uri in (source, target))
-    if first.startswith(second) or second.startswith(first):
-        raise ConfigError(
-            f"target {target} and source {source} are the same or one lies inside the other; "
-            "choose a target apart from the source"
-        )
-
-
-def _compare(
-    infos: list[ObjectInfo],
-    ledger: dict[str, LedgerRow],
-    config: RestoreConfig,
-    generator_digest: str,
-) -> tuple[list[ObjectInfo], list[str], list[LedgerRow]]:
-    """Split listed inputs into those to do, those unchanged, those failed for good."""
-    todo: list[ObjectInfo] = []
-    unchanged: list[str] = []
-    failed: list[LedgerRow] = []
-    for info in infos:
-        row = ledger.get(info.key)
-        version = Version(info.etag, generator_digest, config.pixel_digest)
-        if row is None or row.version != version:
-            todo.append(info)
-        elif row.state == "restored":
-            unchanged.append(info.key)
-        elif config.retry_failed or _is_worth_a_retry(row, config):
-            todo.append(info)
-        else:
-            failed.append(row)
-    return todo, unchanged, failed
-
-
-def _is_worth_a_retry(row: LedgerRow, config: RestoreConfig) -> bool:
-    """A failure of the store, under another limit, or of another version of ganray."""
-    other_limit = row.limit_pixels not in (0, config.limits.pixels)
-    return row.retry or other_limit or row.ganray_version != __version__
-
-
-def _require_distinct_outputs(
-    inputs: list[Input], done: list[LedgerRow], config: RestoreConfig
-) -> None:
-    """Two inputs that would become one output are a mistake of the configuration."""
-    owner = {row.output: row.key for row in done}
-    for item in inputs:
-        output = catalog.output_key(item.key, item.codec, config.output.format)
-        other = owner.setdefault(output, item.key)
-        if other != item.key:
-            raise ConfigError(
-                f"{other} and {item.key} would both be written to {output}; keep output.format="
-                "same or exclude one of them"
-            )
-
-
-def _group(inputs: list[Input], ledger: dict[str, LedgerRow]) -> Iterator[WorkOrder]:
-    """Small inputs share an order, so that the cost of an order vanishes among them."""
-    group: list[Input] = []
-    pixels = 0
-    for item in inputs:
-        if group and (pixels + item.num_pixels > ORDER_PIXELS or len(group) == LARGEST_ORDER):
-            yield _order(group, ledger)
-            group, pixels = [], 0
-        group.append(item)
-        pixels += item.num_pixels
-    if group:
-        yield _order(group, ledger)
-
-
-def _order(inputs: list[Input], ledger: dict[str, LedgerRow]) -> WorkOrder:
-    attempts = [ledger[item.key].attempts if item.key in ledger else 0 for item in inputs]
-    return WorkOrder(tuple(inputs), tuple(attempts))
+    def limits_digest(self) -> str:
+        """Changes with the limits: what failed by one is tried again under others."""
+        return digest(self.limits, self.trust)

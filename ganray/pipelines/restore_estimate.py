@@ -1,41 +1,223 @@
-"""What `--plan` prints: counts, bytes and estimated worker time; nothing is written."""
+"""What `--plan` prints: inputs by state and codec, bytes, and the time that workers will need.
 
+A sample of the archive goes through the stages, one after the other, on this machine; nothing
+is written.
+"""
+
+import os
 import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
-from ganray.pipelines.restore_config import RestorePlan
+from ganray.codecs import photo
+from ganray.errors import CodecError, RestorationError, StorageError
+from ganray.pipelines.placement import RAY_START_SECONDS
+from ganray.pipelines.restore_orders import Pending
+from ganray.pipelines.restore_plan import RestorePlan
+from ganray.raster.image import Image, Pixels
 from ganray.restoration import Restorer
+from ganray.restoration.restorer import require_bands
+from ganray.storage import Store, open_store
 
-SAMPLE_SIDE = 256
+STATES = ("pending", "unchanged", "failed")
+TIMED_SIDE = 256
+GOOD_SHARE = 0.9
+"""How much of its time a device should be at work; the rest waits for codecs."""
+
+
+@dataclass
+class Sample:
+    """What the stages took on some inputs. Seconds of one thread."""
+
+    num_inputs: int = 0
+    num_failed: int = 0
+    input_bytes: int = 0
+    output_bytes: int = 0
+    input_pixels: int = 0
+    read_seconds: float = 0.0
+    codec_seconds: float = 0.0
+    generator_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The whole run, extrapolated from a sample by bytes of input."""
+
+    input_pixels: float
+    output_bytes: float
+    codec_seconds: float
+    generator_seconds: float
+    num_workers: int
+    num_windows: float = field(default=0)
+
+    @property
+    def worker_seconds(self) -> float:
+        """The device's time: reading and codecs overlap with it, unless they take longer."""
+        return max(self.generator_seconds, self.codec_seconds)
+
+    @property
+    def cpus_per_worker(self) -> float:
+        """CPUs that decode and encode as fast as one device restores."""
+        if self.generator_seconds == 0:
+            return 1.0
+        return self.codec_seconds / self.generator_seconds / GOOD_SHARE
 
 
 def estimate(plan: RestorePlan) -> str:
-    """The plan in words; worker time is measured on one patch of this machine."""
-    pending = list(plan.pending())
-    scale = plan.checkpoint.scale
-    input_pixels = sum(item.num_pixels for item in pending)
-    input_bytes = sum(item.num_bytes for item in pending)
-    output_bytes = sum(item.num_bytes for item in pending) * scale**2
-    seconds = input_pixels * _seconds_per_pixel(plan)
+    """The plan in words."""
+    config, checkpoint = plan.config, plan.preparation.checkpoint
     lines = [
-        f"inputs      {plan.num_listed} listed: {plan.num_pending} to restore, "
-        f"{len(plan.unchanged)} unchanged, "
-        f"{len(plan.unreadable) + len(plan.failed_before)} failed",
-        f"orders      {len(plan.orders)}",
-        f"pixels      {input_pixels / 1e6:.1f} Mpixel in, {input_pixels * scale**2 / 1e6:.1f} out",
-        f"bytes       {input_bytes / 1e6:.1f} MB in, about {output_bytes / 1e6:.1f} MB out",
-        f"generator   {plan.config.generator} x{scale}, digest {plan.checkpoint.digest}",
-        f"worker time about {seconds:.0f} s on workers like this machine, codecs not counted",
-        "nothing was written",
+        f"inputs      {plan.num_listed} listed: {len(plan.pending)} to restore, "
+        f"{plan.num_unchanged} unchanged, {len(plan.failed_before) + len(plan.unusable)} failed",
+        *_by_suffix(plan),
+        *([f"vanished    {plan.num_vanished} restored earlier"] if plan.num_vanished else []),
+        f"generator   {config.generator} x{checkpoint.scale}, digest {checkpoint.digest}",
     ]
-    return "\n".join(lines)
+    if plan.sample:
+        sample = measure_sample(plan)
+        lines += _describe(plan, sample, extrapolate(plan, sample))
+    return "\n".join([*lines, "nothing was written"])
 
 
-def _seconds_per_pixel(plan: RestorePlan) -> float:
-    restorer = Restorer(plan.checkpoint, plan.config.restorer)
-    sample = np.zeros((restorer.checkpoint.bands, SAMPLE_SIDE, SAMPLE_SIDE), np.float32)
-    restorer.restore(sample)
+def measure_sample(plan: RestorePlan) -> Sample:
+    """Put the plan's sample through reading, decoding, the generator and encoding."""
+    config = plan.config
+    torch.set_num_threads(config.workers.num_threads)
+    restorer = Restorer(plan.preparation.checkpoint, config.restorer)
+    _warm_up(restorer)
+    source = open_store(config.source)
+    sample = Sample()
+    for item in plan.sample:
+        try:
+            _measure(sample, source, restorer, item=item, plan=plan)
+        except (CodecError, RestorationError, StorageError):
+            sample.num_failed += 1
+    return sample
+
+
+def _measure(
+    sample: Sample, source: Store, restorer: Restorer, *, item: Pending, plan: RestorePlan
+) -> None:
+    config = plan.config
+    clock: dict[str, float] = defaultdict(float)
+    with _timed(clock, "read"):
+        data = source.read(item.key)
+    with _timed(clock, "codec"):
+        image = photo.decode(data, max_pixels=config.limits.pixels)
+    bands, height, width = image.pixels.shape
+    require_bands(bands - (image.profile.alpha is not None), restorer.checkpoint.bands)
+    part = _middle(image.pixels)
+    with _timed(clock, "generator"):
+        restored = restorer.restore(part, alpha=image.profile.alpha)
+    # The middle alone is restored; the time is that of all of it.
+    share = part.shape[1] * part.shape[2] / (height * width)
+    codec = image.profile.codec if config.output.format == "same" else config.output.format
     begin = time.perf_counter()
-    restorer.restore(sample)
-    return (time.perf_counter() - begin) / SAMPLE_SIDE**2
+    content = photo.encode(Image(restored, image.profile), codec, config.output, "")
+    clock["codec"] += (time.perf_counter() - begin) / share
+    sample.num_inputs += 1
+    sample.input_bytes += item.num_bytes
+    sample.output_bytes += int(len(content) / share)
+    sample.input_pixels += height * width
+    sample.read_seconds += clock["read"]
+    sample.codec_seconds += clock["codec"]
+    sample.generator_seconds += clock["generator"] / share
+
+
+def extrapolate(plan: RestorePlan, sample: Sample) -> Estimate:
+    """The run's figures: those of the sample, times its share of all pending bytes."""
+    factor = plan.pending_bytes / max(1, sample.input_bytes)
+    return Estimate(
+        input_pixels=sample.input_pixels * factor,
+        output_bytes=sample.output_bytes * factor,
+        codec_seconds=sample.codec_seconds * factor,
+        generator_seconds=sample.generator_seconds * factor,
+        num_workers=plan.config.workers.max,
+        num_windows=max(
+            len(plan.pending), sample.input_pixels * factor / plan.config.window_pixels**2
+        ),
+    )
+
+
+def _describe(plan: RestorePlan, sample: Sample, whole: Estimate) -> Iterator[str]:
+    config = plan.config
+    scale = plan.preparation.checkpoint.scale
+    if not sample.num_inputs:
+        yield f"sample      none of {sample.num_failed} inputs could be restored"
+        return
+    yield (
+        f"pixels      about {whole.input_pixels / 1e6:.1f} Mpixel in, "
+        f"{whole.input_pixels * scale**2 / 1e6:.1f} out, {whole.num_windows:.0f} windows"
+    )
+    yield (
+        f"bytes       {plan.pending_bytes / 1e6:.1f} MB in, about "
+        f"{whole.output_bytes / 1e6:.1f} MB out"
+    )
+    failed = f", {sample.num_failed} of them failed" if sample.num_failed else ""
+    yield (
+        f"sample      {sample.num_inputs + sample.num_failed} inputs{failed}: of each Mpixel "
+        f"{1e6 * sample.generator_seconds / sample.input_pixels:.2f} s in the generator, "
+        f"{1e6 * sample.codec_seconds / sample.input_pixels:.2f} s of a CPU in codecs, "
+        f"{1e6 * sample.read_seconds / sample.input_pixels:.2f} s of reading"
+    )
+    yield f"worker time about {whole.worker_seconds:.0f} s on workers like this machine"
+    yield from _advise(plan, whole)
+    if config.cost_per_worker_hour:
+        hours = whole.worker_seconds / 3600
+        yield f"cost        about {hours * config.cost_per_worker_hour:.2f} in all"
+
+
+def _advise(plan: RestorePlan, whole: Estimate) -> Iterator[str]:
+    """How many workers, and of how many CPUs."""
+    num_workers = max(1, whole.num_workers)
+    hours = (RAY_START_SECONDS + whole.worker_seconds / num_workers) / 3600
+    useful = max(1, int(whole.worker_seconds // RAY_START_SECONDS))
+    yield (
+        f"workers     {num_workers}: about {_duration(3600 * hours)}; up to "
+        f"{min(useful, int(whole.num_windows))} would have work for {RAY_START_SECONDS:.0f} s each"
+    )
+    if plan.config.workers.gpus or torch.cuda.is_available():
+        cpus = max(1, int(np.ceil(whole.cpus_per_worker)))
+        yield f"CPUs        {cpus} per GPU, so that codecs keep up with the generator"
+    else:
+        share = whole.codec_seconds / max(1e-9, whole.codec_seconds + whole.generator_seconds)
+        yield (
+            f"CPUs        1 per worker: codecs take {share:.0%} of it; this machine has "
+            f"{os.cpu_count()}"
+        )
+
+
+def _by_suffix(plan: RestorePlan) -> Iterator[str]:
+    """One line per kind of file, with its inputs by state."""
+    for suffix in sorted({suffix for _, suffix in plan.by_suffix}):
+        counts = [(plan.by_suffix[state, suffix], state) for state in STATES]
+        words = ", ".join(f"{number} {state}" for number, state in counts if number)
+        yield f"  {suffix:<10}{words}"
+
+
+def _middle(pixels: Pixels) -> Pixels:
+    _, height, width = pixels.shape
+    top, left = max(0, (height - TIMED_SIDE) // 2), max(0, (width - TIMED_SIDE) // 2)
+    return np.ascontiguousarray(pixels[:, top : top + TIMED_SIDE, left : left + TIMED_SIDE])
+
+
+def _warm_up(restorer: Restorer) -> None:
+    restorer.restore(np.zeros((restorer.checkpoint.bands, 64, 64), np.float32))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+@contextmanager
+def _timed(clock: dict[str, float], name: str) -> Iterator[None]:
+    begin = time.perf_counter()
+    yield
+    clock[name] += time.perf_counter() - begin

@@ -1,145 +1,161 @@
 """One worker of a restoration: it reads, restores, writes and records itself.
 
-An image that cannot be restored is a row; whatever else goes wrong is an exception.
+An input that cannot be restored is a row; whatever else goes wrong is an exception. Nothing
+recorded is done again: a worker that is started anew first asks the ledger.
 """
 
-import hashlib
 import json
+import logging
+import os
+import signal
+import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 import torch
 
-from ganray import __version__
-from ganray.codecs import catalog, photo
-from ganray.errors import (
-    CodecError,
-    GanrayError,
-    RestorationError,
-    StorageError,
-    TooLargeError,
-    UnreachableError,
+from ganray.errors import NotFoundError, RestorationError
+from ganray.ledger import ROWS_PREFIX, Ledger, LedgerRow
+from ganray.pipelines.image_task import ImageTask
+from ganray.pipelines.overlap import Clocks, Engine, Task
+from ganray.pipelines.pool import TASKS_IN_FLIGHT, WorkerContext
+from ganray.pipelines.restore_orders import (
+    ATTEMPTS_PREFIX,
+    AssemblyOrder,
+    ImageOrder,
+    OrderDone,
+    Outcome,
+    RestoreJob,
+    WindowOrder,
+    WorkOrder,
 )
-from ganray.ledger import Ledger, LedgerRow
-from ganray.manifest import Input
-from ganray.models.checkpoint import decode_checkpoint
-from ganray.pipelines.restore_config import RestoreConfig, WorkOrder
-from ganray.raster.image import Image
-from ganray.restoration import Restorer
-from ganray.storage import ObjectInfo, open_store
+from ganray.pipelines.restore_tools import RestoreTools
+from ganray.pipelines.scene_tasks import AssemblyTask, SceneWindowTask
+from ganray.restoration.canvas import RestoredWindow, WindowTask
 
+BUFFER_BYTES = 2**29
+WATCH_SECONDS = 1.0
 
-@dataclass(frozen=True)
-class RestoreJob:
-    """What every worker of a run is given once. `started_at` is in ISO 8601."""
-
-    config: RestoreConfig
-    generator_digest: str
-    run_id: str
-    started_at: str
-
-    @property
-    def generator_key(self) -> str:
-        """Where the target keeps the generator: every worker can read it, and so can an audit."""
-        return f"_ganray/generators/{self.generator_digest}.safetensors"
-
-    def failed_row(
-        self, item: Input | ObjectInfo, error: GanrayError, *, attempts: int, retry: bool = False
-    ) -> LedgerRow:
-        """The row of an attempt that ended in `error`."""
-        return LedgerRow(
-            key=item.key,
-            etag=item.etag,
-            generator_digest=self.generator_digest,
-            config_digest=self.config.pixel_digest,
-            state="failed",
-            recorded_at=time.time(),
-            run_id=self.run_id,
-            attempts=attempts,
-            reason=str(error),
-            retry=retry,
-            limit_pixels=self.config.limits.pixels if isinstance(error, TooLargeError) else 0,
-            ganray_version=__version__,
-        )
-
-    @property
-    def history(self) -> str:
-        """The provenance that is written into every restored file."""
-        return json.dumps(
-            {
-                "software": f"ganray {__version__}",
-                "generator": self.generator_digest,
-                "config": self.config.pixel_digest,
-                "time": self.started_at,
-            }
-        )
+_log = logging.getLogger(__name__)
 
 
 class RestoreWorker:
-    """Restores work orders; holds the generator and the stores."""
+    """Restores work orders; holds the generator, the stores and the threads."""
 
-    def __init__(self, job: RestoreJob, *, restarted: bool = False) -> None:
+    def __init__(self, job: RestoreJob, context: WorkerContext) -> None:
         torch.set_num_threads(job.config.workers.num_threads)
         self.job = job
-        self.restarted = restarted
-        self.source = open_store(job.config.source)
-        self.target = open_store(job.config.target)
-        checkpoint = decode_checkpoint(self.target.read(job.generator_key), job.generator_key)
-        self.restorer = Restorer(checkpoint, job.config.restorer)
-        self.ledger = Ledger(self.target)
-
-    def run(self, order: WorkOrder) -> Iterator[LedgerRow]:
-        """Restore the inputs of one order; each is recorded before the next begins."""
-        for item, attempts in zip(order.inputs, order.attempts, strict=True):
-            done = self.ledger.find(self.job.run_id, item.key) if self.restarted else None
-            yield done or self._attempt(item, attempts + 1)
-
-    def _attempt(self, item: Input, attempts: int) -> LedgerRow:
-        begin = time.perf_counter()
-        try:
-            row = self._restore(item, attempts)
-        except (CodecError, RestorationError) as error:
-            row = self.job.failed_row(item, error, attempts=attempts)
-        except UnreachableError:
-            raise
-        except StorageError as error:
-            # If it is the target that refuses, so does the record below, and the run stops.
-            row = self.job.failed_row(item, error, attempts=attempts, retry=True)
-        except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-            reason = TooLargeError(f"out of memory: {error}; lower limits.pixels")
-            row = self.job.failed_row(item, reason, attempts=attempts, retry=True)
-        row = replace(row, seconds=time.perf_counter() - begin)
-        self.ledger.record(row)
-        return row
-
-    def _restore(self, item: Input, attempts: int) -> LedgerRow:
-        config = self.job.config
-        image = photo.decode(self.source.read(item.key), max_pixels=config.limits.pixels)
-        result = self.restorer.restore_with_trust(image.pixels, alpha=image.profile.alpha)
-        codec = image.profile.codec if config.output.format == "same" else config.output.format
-        restored = Image(result.pixels, image.profile)
-        content = photo.encode(restored, codec, config.output, self.job.history)
-        output = catalog.output_key(item.key, image.profile.codec, config.output.format)
-        self.target.write(output, content)
-        return LedgerRow(
-            key=item.key,
-            etag=item.etag,
-            generator_digest=self.job.generator_digest,
-            config_digest=config.pixel_digest,
-            state="restored",
-            recorded_at=time.time(),
-            run_id=self.job.run_id,
-            attempts=attempts,
-            output=output,
-            output_bytes=len(content),
-            output_sha256=hashlib.sha256(content).hexdigest(),
-            num_windows=result.num_windows,
-            input_pixels=item.num_pixels,
-            output_pixels=item.num_pixels * self.restorer.scale**2,
-            consistency=result.trust.consistency,
-            colour_drift=result.trust.colour_drift,
-            clipped=result.trust.clipped,
-            lost=", ".join(image.profile.lost),
-            ganray_version=__version__,
+        self.context = context
+        # In the process itself a crash would end the run; after a crash the culprit is sought.
+        self.tools = RestoreTools(job, isolated=context.in_process or context.restarted)
+        self.ledger = Ledger(self.tools.target)
+        self.engine: Engine[Outcome] = Engine(
+            self._restore,
+            self._commit,
+            num_readers=job.config.workers.num_readers,
+            num_writers=job.config.workers.num_writers,
+            buffer_bytes=BUFFER_BYTES,
         )
+        self._prefix = ""
+        self._num_orders = 0
+        self._objects: list[str] = []
+        if not context.in_process:
+            _watch(self.engine.clocks, job.config.limits.seconds)
+
+    def run(self, order: WorkOrder) -> Iterator[Outcome]:
+        """Restore one order; every row is recorded before it is yielded."""
+        self._prefix = f"{self.job.run_id}-{order.name}-"
+        self._objects = []
+        self._num_orders += 1
+        # The order that an earlier worker died of is among the first that this one gets.
+        if self.context.restarted and self._num_orders <= TASKS_IN_FLIGHT:
+            yield from self._go_on(order)
+        else:
+            yield from self.engine.run(self._tasks(order), self.context.stop)
+        yield OrderDone(order.name, tuple(self._objects))
+
+    def close(self) -> None:
+        self.engine.close()
+        self.tools.close()
+
+    def _restore(self, tasks: Iterator[WindowTask | None]) -> Iterator[RestoredWindow]:
+        """The device's part; the generator is loaded for the first window."""
+        for task in tasks:
+            if task is not None:
+                # Loading and measuring a generator is not the first window's time.
+                self.engine.clocks.end()
+                restorer = self.tools.restorer
+                self.engine.clocks.begin(task.token.name)
+                yield from restorer.restore_windows(chain([task], tasks))
+
+    def _tasks(self, order: WorkOrder) -> Iterable[Task[Outcome]]:
+        match order:
+            case ImageOrder():
+                return (ImageTask(self.tools, item, item.attempts + 1) for item in order.items)
+            case WindowOrder():
+                return (SceneWindowTask(self.tools, order.scene, i) for i in order.windows)
+            case AssemblyOrder():
+                return iter([AssemblyTask(self.tools, order)])
+
+    def _commit(self, outcomes: Sequence[Outcome]) -> None:
+        """Record the rows among some outcomes, all in one object."""
+        rows = [outcome for outcome in outcomes if isinstance(outcome, LedgerRow)]
+        if rows:
+            self._objects.append(self.ledger.record(rows, f"{self._prefix}{time.time_ns():x}"))
+
+    def _go_on(self, order: WorkOrder) -> Iterator[Outcome]:
+        """An order during which this worker, or an earlier one, was killed.
+
+        What is recorded is not done again. The rest is done one by one, each announced first, so
+        that what kills the worker once more is known by name.
+        """
+        recorded = self.ledger.rows_of(self._prefix)
+        kept = self.tools.target.list(ROWS_PREFIX + self._prefix)
+        self._objects = [info.key for info in kept]
+        yield from recorded
+        done = {row.key for row in recorded}
+        killer = self._announced()
+        for task in self._tasks(order):
+            if task.name in done or self.context.stop():
+                continue
+            if task.name == killer:
+                task.refuse(_killed())
+            else:
+                self._announce(task.name)
+            yield from self.engine.run([task], self.context.stop)
+        self._announce("")
+
+    def _announced(self) -> str:
+        try:
+            return str(json.loads(self.tools.target.read(self._announcement))["task"])
+        except NotFoundError:
+            return ""
+
+    def _announce(self, name: str) -> None:
+        self.tools.target.write(self._announcement, json.dumps({"task": name}).encode())
+
+    @property
+    def _announcement(self) -> str:
+        return f"{ATTEMPTS_PREFIX}{self._prefix}.json"
+
+
+def _killed() -> RestorationError:
+    return RestorationError(
+        "its worker crashed, ran out of memory or took longer than limits.seconds while it was at "
+        "this input alone, for the second time"
+    )
+
+
+def _watch(clocks: Clocks, seconds: float) -> None:
+    """End this process if a stage hangs: Ray starts another, which finds the input at fault."""
+
+    def watch() -> None:
+        while True:
+            time.sleep(WATCH_SECONDS)
+            name = clocks.overdue(seconds)
+            if name is not None:
+                _log.error("event=overdue seconds=%g task=%r", seconds, name)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="ganray-watch", daemon=True).start()

@@ -27,7 +27,11 @@ class InputCounts:
 
 @dataclass
 class Summary:
-    """Counts of one run. `seconds` are of the run, `worker_seconds` the sum over its workers."""
+    """Counts of one run. `seconds` are of the run, `worker_seconds` the sum over its workers.
+
+    `vanished` inputs have an output and are no longer in the archive, `flagged` ones exceed a
+    limit of trust.
+    """
 
     run_id: str
     inputs: InputCounts = field(default_factory=InputCounts)
@@ -36,6 +40,8 @@ class Summary:
     output_pixels: int = 0
     seconds: float = 0.0
     worker_seconds: float = 0.0
+    vanished: int = 0
+    flagged: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

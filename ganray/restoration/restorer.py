@@ -1,28 +1,29 @@
 """Pixels through a generator, patch by patch: the one inference path of ganray.
 
-The halo of every patch is the generator's receptive-field radius, so that the tiled result
-is the whole-image result up to float noise, and stitching is placement.
+`Restorer.restore` takes a whole image, `Restorer.restore_windows` a stream of windows of many
+images, whose patches share batches. Stitching is placement where the halo is the generator's
+receptive-field radius, and a blend of overlaps where that would be too deep.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ganray.config import Section
 from ganray.errors import RestorationError
 from ganray.models.catalog import on_device
 from ganray.models.checkpoint import Checkpoint, load_checkpoint
-from ganray.raster.image import FloatPixels, Pixels, from_float, to_float
-from ganray.raster.windows import Grid, Patch, Window, crop, place
+from ganray.raster.image import Pixels
+from ganray.raster.windows import Grid, crop, place
+from ganray.restoration.batches import BatchStream, Generator
+from ganray.restoration.canvas import RestoredWindow, WindowTask
 from ganray.restoration.guard import Trust, TrustMeter
+from ganray.restoration.tiling import choose_tiling
 
-PATCH_CORE = 256
-BATCH_PIXELS = {"cpu": 2**17, "cuda": 2**22}
-DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -33,7 +34,9 @@ class RestorerConfig(Section):
     window_pixels: int = 2048
     """Side of a window's core in input pixels, rounded to whole patches."""
     precision: Precision = "auto"
-    """Of the generator's arithmetic; `auto` is float32."""
+    """Of the generator's arithmetic; `auto` is float32 unless a half type was found exact."""
+    compile: bool = False
+    """Compile the generator: half a minute at the start for a few percent."""
     device: str = "auto"
     """cpu, cuda, cuda:1 …; `auto` is cuda where there is one."""
 
@@ -48,13 +51,33 @@ class Restoration:
 
 
 class Restorer:
-    """A generator ready to restore pixels; holds it on its device."""
+    """A generator ready to restore pixels; holds it on its device.
 
-    def __init__(self, checkpoint: Checkpoint, config: RestorerConfig | None = None) -> None:
+    `half` is the type that `precision=auto` uses for 8-bit pixels; see `qualify`.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        config: RestorerConfig | None = None,
+        *,
+        half: torch.dtype | None = None,
+    ) -> None:
         self.checkpoint = checkpoint
         self.config = config or RestorerConfig()
-        self.device = _device(self.config.device)
-        self.generator = on_device(checkpoint.generator, self.device).eval()
+        self.tiling = choose_tiling(checkpoint.radius, checkpoint.alignment)
+        device = choose_device(self.config.device)
+        network = on_device(checkpoint.generator, device).eval()
+        is_auto = self.config.precision == "auto"
+        asked = None if is_auto else DTYPES[self.config.precision]
+        self.generator = Generator(
+            network=torch.compile(network) if self.config.compile else network,  # type: ignore[arg-type]
+            device=device,
+            bands=checkpoint.bands,
+            scale=checkpoint.scale,
+            half=half if is_auto else asked,
+            deep=asked,
+        )
 
     @classmethod
     def load(cls, generator: str, config: RestorerConfig | None = None) -> "Restorer":
@@ -81,100 +104,50 @@ class Restorer:
                 f"the pixels have shape {pixels.shape}; expected (bands, height, width)"
             )
         bands, height, width = pixels.shape
-        grid = self._grid(height, width)
-        colour = [band for band in range(bands) if band != alpha]
-        self._require_bands(len(colour))
+        require_bands(bands - (alpha is not None), self.checkpoint.bands)
+        grid = self.grid(height, width)
         restored = np.empty((bands, height * self.scale, width * self.scale), pixels.dtype)
         meter = TrustMeter(bands)
-        for window in grid.windows():
-            planes = _as_float(crop(pixels, window.read))
-            result = np.empty((bands, *_core_shape(window, self.scale)), np.float32)
-            result[colour] = self._restore_bands(planes[colour], grid, window)
-            if alpha is not None:
-                result[alpha] = self._restore_bands(planes[[alpha]], grid, window)[0]
-            core = window.core.shift(window.read.top, window.read.left)
-            meter.add(crop(planes, core), result, self.scale)
-            place(restored, _as_dtype(result, pixels.dtype), window.core.scale(self.scale))
+        for result in self.restore_windows(window_tasks(pixels, grid, alpha)):
+            if result.error is not None:
+                raise result.error
+            assert result.pixels is not None
+            place(restored, result.pixels, result.task.window.core.scale(self.scale))
+            meter.merge(result.trust.as_dict())
         return Restoration(restored, meter.result(), grid.num_windows)
 
-    def _grid(self, height: int, width: int) -> Grid:
-        halo = self.checkpoint.radius
-        return Grid(
-            height=height,
-            width=width,
-            halo=halo,
-            patch_side=PATCH_CORE + 2 * halo,
-            window_side=self.config.window_pixels,
+    def restore_windows(self, tasks: Iterable[WindowTask | None]) -> Iterator[RestoredWindow]:
+        """Restore windows of any images, in the order in which they are complete.
+
+        None among the tasks says that the next one is not there yet: what waits for a full
+        batch is then run as it is. A window that fails carries its error.
+        """
+        return BatchStream(self.generator).run(tasks)
+
+    def grid(self, height: int, width: int) -> Grid:
+        """The patches and windows of an image of this size."""
+        return self.tiling.grid(height, width, self.config.window_pixels)
+
+
+def require_bands(bands: int, expected: int) -> None:
+    """Raise RestorationError unless a generator for `expected` bands takes this many of colour."""
+    if bands not in (1, expected):
+        raise RestorationError(
+            f"the image has {bands} colour bands and the generator takes {expected} (or gray); "
+            f"name an alpha band by alpha=, or choose a generator for {bands} bands"
         )
 
-    def _require_bands(self, bands: int) -> None:
-        if bands not in (1, self.checkpoint.bands):
-            raise RestorationError(
-                f"the image has {bands} colour bands and the generator takes "
-                f"{self.checkpoint.bands} (or gray); name an alpha band by alpha=, or choose a "
-                f"generator for {bands} bands"
-            )
 
-    def _restore_bands(self, planes: FloatPixels, grid: Grid, window: Window) -> FloatPixels:
-        """Restore a window's read area (1 or bands,h,w) to its core; gray goes in repeated."""
-        bands = self.checkpoint.bands
-        wide = planes if planes.shape[0] == bands else np.repeat(planes, bands, axis=0)
-        restored = np.empty((bands, *_core_shape(window, self.scale)), np.float32)
-        patches = list(grid.patches(window.core))
-        for patch, output in self._restore_patches(wide, patches, window):
-            kept = patch.core.shift(patch.read.top, patch.read.left).scale(self.scale)
-            target = patch.core.shift(window.core.top, window.core.left).scale(self.scale)
-            place(restored, crop(output, kept), target)
-        if not np.isfinite(restored).all():
-            raise RestorationError(
-                "the generator gave values that are not finite, in float32 too; the input is not "
-                "restored"
-            )
-        return restored if planes.shape[0] == bands else restored.mean(axis=0, keepdims=True)
-
-    def _restore_patches(
-        self, planes: FloatPixels, patches: list[Patch], window: Window
-    ) -> Iterator[tuple[Patch, FloatPixels]]:
-        size = max(1, BATCH_PIXELS[self.device.type] // patches[0].read.num_pixels)
-        for begin in range(0, len(patches), size):
-            group = patches[begin : begin + size]
-            reads = [patch.read.shift(window.read.top, window.read.left) for patch in group]
-            outputs = self._forward(np.stack([crop(planes, read) for read in reads]))
-            yield from zip(group, outputs, strict=True)
-
-    def _forward(self, batch_BCHW: FloatPixels) -> FloatPixels:
-        """Run the generator; again in float32 where half precision gave non-finite values."""
-        degraded = torch.from_numpy(batch_BCHW).to(self.device)
-        degraded = degraded.contiguous(memory_format=torch.channels_last)
-        restored = self._generate(degraded, DTYPES.get(self.config.precision))
-        if self.config.precision in DTYPES and not bool(restored.isfinite().all()):
-            restored = self._generate(degraded, None)
-        output: FloatPixels = restored.cpu().numpy()
-        return output
-
-    def _generate(self, degraded: Tensor, half: torch.dtype | None) -> Tensor:
-        with torch.inference_mode(), torch.autocast(self.device.type, half, enabled=bool(half)):
-            restored: Tensor = self.generator(degraded).float()
-        return restored
+def window_tasks(
+    pixels: Pixels, grid: Grid, alpha: int | None, token: object = None
+) -> Iterator[WindowTask]:
+    """Every window of an image that is in memory."""
+    for window in grid.windows():
+        yield WindowTask(crop(pixels, window.read), grid, window, alpha, token)
 
 
-def _device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
+    """The device of a name; `auto` is cuda where there is one."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
-
-
-def _core_shape(window: Window, scale: int) -> tuple[int, int]:
-    return window.core.height * scale, window.core.width * scale
-
-
-def _as_float(pixels: Pixels) -> FloatPixels:
-    if np.issubdtype(pixels.dtype, np.floating):
-        return pixels.astype(np.float32)
-    return to_float(pixels)
-
-
-def _as_dtype(pixels: FloatPixels, dtype: np.dtype[np.generic]) -> Pixels:
-    if np.issubdtype(dtype, np.floating):
-        return np.clip(pixels, 0, 1).astype(dtype)
-    return from_float(pixels, str(dtype))

@@ -19,8 +19,10 @@ PERMISSIONS = {
     "stat": "s3:GetObject",
     "read": "s3:GetObject",
     "write": "s3:PutObject",
+    "copy": "s3:GetObject",
     "delete": "s3:DeleteObject",
     "abort": "s3:AbortMultipartUpload",
+    "list uploads": "s3:ListBucketMultipartUploads",
 }
 
 _DENIED_CODES = {
@@ -88,7 +90,7 @@ class Target:
     @property
     def permission(self) -> str:
         """Name the permission that the request needs, as policies write it."""
-        scope = self.bucket if self.action == "list" else f"{self.bucket}/{self.key}"
+        scope = self.bucket if self.action.startswith("list") else f"{self.bucket}/{self.key}"
         return f"{PERMISSIONS[self.action]} on {scope}"
 
 
@@ -152,7 +154,7 @@ def _is_transient(status: int, code: str) -> bool:
 
 
 def _absence_advice(code: str, target: Target) -> str:
-    if code == "NoSuchBucket" or target.action == "list":
+    if code == "NoSuchBucket" or target.action.startswith("list"):
         return f"create the bucket {target.bucket} or correct its name"
     return f"check the key, and that the bucket {target.bucket} exists"
 

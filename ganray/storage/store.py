@@ -8,6 +8,7 @@ from typing import Protocol
 from ganray.errors import StorageError
 
 MAX_PART_NUMBER = 10_000
+MAX_KEY_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,15 @@ class Multipart(Protocol):
         """Store one part, from any thread; the same number again replaces it.
 
         Numbers run from 1 to 10,000, may have gaps and give the order of the parts. S3
-        wants at least 5 MiB in every part but the last.
+        wants 5 MiB to 5 GiB in every part; the last may be smaller.
+        """
+        ...
+
+    def copy(self, part_number: int, key: str, start: int, end: int) -> None:
+        """Store the bytes [start, end) of another object of this store as one part.
+
+        The store copies by itself: the bytes do not come through this process. All of them
+        must exist, and at least one.
         """
         ...
 
@@ -76,6 +85,18 @@ class Store(Protocol):
         """Remove an object; one that is absent already is fine."""
         ...
 
+    def require_key(self, key: str) -> None:
+        """Raise StorageError unless the store could hold an object of this key."""
+        ...
+
+    def abort_unfinished(self, older_than_seconds: float = 0.0) -> int:
+        """Remove the uploads below the root that nobody completed; return how many.
+
+        It cannot tell a killed writer from one at work: call it where no other writes, or
+        with an age that no upload reaches.
+        """
+        ...
+
 
 def check_key(key: str) -> None:
     """Refuse a key that does not stay below its store's root."""
@@ -93,6 +114,12 @@ def check_part_number(key: str, part_number: int) -> None:
             f"key {key!r}: part number {part_number}, expected 1 to {MAX_PART_NUMBER}; "
             "use larger parts"
         )
+
+
+def check_copy(key: str, start: int, end: int) -> None:
+    """Refuse the key, and catch a programmer's empty range, which no store can copy."""
+    check_key(key)
+    assert 0 <= start < end, f"nothing to copy between {start} and {end}"
 
 
 def check_range(start: int, end: int | None) -> None:

@@ -38,6 +38,10 @@ class TrainingState:
             weights = self.generator.parameters()
             for average, weight in zip(self.generator_ema.parameters(), weights, strict=True):
                 average.lerp_(weight, 1 - decay)
+            # Running statistics of batch norms are averages already.
+            buffers = self.generator.buffers()
+            for kept, buffer in zip(self.generator_ema.buffers(), buffers, strict=True):
+                kept.copy_(buffer)
 
 
 def new_state(generator: nn.Module, discriminator: nn.Module) -> TrainingState:

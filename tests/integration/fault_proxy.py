@@ -2,16 +2,20 @@
 
     with FaultProxy("http://127.0.0.1:8085") as proxy:
         proxy.inject(Reset(after_bytes=1000), method="GET", path="/bucket/key", times=2)
+        proxy.spoil(0.05, [Status(503), Reset()], seed=1)
         ...  # a client whose endpoint is proxy.url
 
 Whole bodies are held in memory. The Host header is passed on, so signatures stay valid.
 """
 
 import os
+import random
 import socket
 import struct
 import sys
 import threading
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from email.message import Message
 from http.client import HTTPConnection
@@ -53,7 +57,14 @@ class LoseReply:
     """Let the store do the work, and reset the connection instead of answering."""
 
 
-Fault = Status | Reset | Truncate | LoseReply
+@dataclass(frozen=True)
+class SlowStart:
+    """Answer as the store does, some seconds late."""
+
+    seconds: float
+
+
+Fault = Status | Reset | Truncate | LoseReply | SlowStart
 
 
 @dataclass
@@ -78,7 +89,9 @@ class FaultProxy:
     def __init__(self, upstream_url: str) -> None:
         self.upstream = urlsplit(upstream_url).netloc
         self.requests: list[str] = []
+        self.num_faults = 0
         self._rules: list[_Rule] = []
+        self._share, self._faults, self._rng = 0.0, list[Fault](), random.Random(0)
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.proxy = self
@@ -89,6 +102,11 @@ class FaultProxy:
         with self._lock:
             self._rules.append(_Rule(fault, method, path, times))
 
+    def spoil(self, share: float, faults: Sequence[Fault], *, seed: int) -> None:
+        """Spoil a share of all requests from now on, each by one of `faults`."""
+        with self._lock:
+            self._share, self._faults, self._rng = share, list(faults), random.Random(seed)
+
     def fault_for(self, method: str, path: str) -> Fault | None:
         """Record a request and use up one time of the first rule that matches it."""
         with self._lock:
@@ -97,6 +115,9 @@ class FaultProxy:
                 if rule.times > 0 and rule.method in ("", method) and rule.path in path:
                     rule.times -= 1
                     return rule.fault
+            if self._rng.random() < self._share:
+                self.num_faults += 1
+                return self._rng.choice(self._faults)
         return None
 
     def __enter__(self) -> Self:
@@ -136,6 +157,9 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, Status):
             self._send(_error_reply(fault))
             return
+        if isinstance(fault, SlowStart):
+            time.sleep(fault.seconds)
+            fault = None
         reply = _forward(self.server.proxy.upstream, self, request_body)
         if isinstance(fault, LoseReply):
             self._reset()

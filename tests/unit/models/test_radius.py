@@ -6,8 +6,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganray.errors import CheckpointError
+from ganray.models.catalog import GENERATORS
 from ganray.models.compact import CompactConfig, CompactGenerator
-from ganray.models.radius import measure_radius
+from ganray.models.radius import NUM_POSITIONS, measure_radius
+from ganray.models.rrdb import RRDBConfig, RRDBNet
+from ganray.models.srresnet import SRResNet, SRResNetConfig
 
 
 class Shuffled(nn.Module):
@@ -29,16 +32,48 @@ class Pooled(nn.Module):
         return x + x.mean(dim=(2, 3), keepdim=True)
 
 
-def reach_of_one_pixel(generator: nn.Module, scale: int, side: int) -> int:
-    """How far, in input pixels, the output changes when the middle pixel does."""
-    generator = generator.double()
+class Normalised(nn.Module):
+    """Layer normalisation and a saturating end, without which the reach would be that of `conv`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 5, padding=2)
+        self.norm = nn.LayerNorm(8)
+        self.last = nn.Conv2d(8, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.norm(self.conv(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return torch.sigmoid(100 * self.last(F.relu(features)))
+
+
+class Windowed(nn.Module):
+    """Mixes the pixels of every window of 8, and no others."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, bands, height, width = x.shape
+        x = F.pad(x, (0, -width % 8, 0, -height % 8))
+        windows = x.reshape(batch, bands, x.shape[2] // 8, 8, x.shape[3] // 8, 8)
+        mixed = x + windows.mean(dim=(3, 5)).repeat_interleave(8, 2).repeat_interleave(8, 3)
+        return mixed[:, :, :height, :width]
+
+
+def reach_of_one_pixel(generator: nn.Module, scale: int, side: int, offset: int = 0) -> int:
+    """How far, in input pixels, the output changes when a pixel of the middle does."""
+    generator = generator.double().eval()
     image = torch.rand(1, 3, side, side, dtype=torch.float64)
     changed = image.clone()
-    changed[:, :, side // 2, side // 2] += 1
+    pixel = side // 2 + offset
+    changed[:, :, pixel, pixel] += 1
     with torch.no_grad():
         difference = (generator(image) - generator(changed)).abs().amax(dim=(0, 1))
-    blocks = F.max_pool2d(difference[None], scale)[0].nonzero() - side // 2
+    blocks = F.max_pool2d(difference[None], scale)[0].nonzero() - pixel
     return int(blocks.abs().max())
+
+
+def narrow(architecture: str, **options: object) -> nn.Module:
+    choice = GENERATORS[architecture]
+    values = options | dict.fromkeys(choice.narrow, 1)
+    return choice.build(choice.config.model_validate(values))
 
 
 @pytest.mark.parametrize(("convs", "radius"), [(16, 18), (32, 34)])
@@ -90,5 +125,82 @@ def test_weights_that_are_zero_or_cancel_do_not_shrink_the_radius() -> None:
 
 
 def test_a_network_that_sees_the_whole_image_is_refused() -> None:
-    with pytest.raises(CheckpointError, match="reaches beyond 1024 pixels"):
+    with pytest.raises(CheckpointError, match="reaches beyond 2048 pixels"):
         measure_radius(Pooled(), bands=3, scale=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "radius"),
+    [
+        ({"num_blocks": 6}, 94),
+        ({"num_blocks": 23}, 349),
+        ({"num_blocks": 6, "in_bands": 24}, 94),
+        # Half and a quarter of the resolution: as many blocks of two and four pixels.
+        ({"num_blocks": 6, "scale": 2}, 188),
+        ({"num_blocks": 23, "scale": 1}, 1396),
+    ],
+)
+def test_published_rrdb_networks_have_their_known_radius(
+    options: dict[str, int], radius: int
+) -> None:
+    network, scale = narrow("rrdb", **options), options.get("scale", 4)
+    side = RRDBConfig.model_validate(options).alignment
+    assert measure_radius(network, bands=3, scale=scale, num_positions=side) == radius
+
+
+@pytest.mark.parametrize(("scale", "radius"), [(1, 19), (2, 18), (4, 18), (8, 18)])
+@pytest.mark.parametrize("trunk_end", ["batch_norm", "prelu"])
+def test_a_saturating_output_and_batch_norm_do_not_shrink_the_radius(
+    scale: int, radius: int, trunk_end: str
+) -> None:
+    # 9x9 and eleven 3x3 before magnification; then 3x3 on halves, 9x9 on the last pixels.
+    network = narrow("srresnet", scale=scale, trunk_end=trunk_end)
+    assert measure_radius(network, bands=3, scale=scale) == radius
+
+
+@pytest.mark.parametrize(
+    ("architecture", "options"),
+    [
+        ("compact", {"num_features": 8, "num_convs": 3, "scale": 3}),
+        ("rrdb", {"num_features": 6, "growth": 3, "num_blocks": 2, "scale": 4}),
+        ("rrdb", {"num_features": 6, "growth": 3, "num_blocks": 1, "scale": 2}),
+        ("srresnet", {"num_features": 6, "num_blocks": 2, "scale": 4}),
+    ],
+)
+def test_a_narrow_twin_sees_as_far_as_the_network(
+    architecture: str, options: dict[str, int]
+) -> None:
+    choice = GENERATORS[architecture]
+    network = choice.build(choice.config.model_validate(options))
+    scale = options["scale"]
+    twin = narrow(architecture, **options)
+    assert measure_radius(twin, bands=3, scale=scale) == measure_radius(
+        network, bands=3, scale=scale
+    )
+
+
+@pytest.mark.parametrize(("scale", "side"), [(2, 2), (1, 4)])
+def test_no_pixel_of_a_block_reaches_further_than_the_radius(scale: int, side: int) -> None:
+    torch.manual_seed(scale)
+    options = {"num_features": 4, "growth": 2, "num_blocks": 0, "scale": scale}
+    network = RRDBNet(RRDBConfig.model_validate(options))
+    radius = measure_radius(network, bands=3, scale=scale)
+    reaches = [reach_of_one_pixel(network, scale, 8 * radius, n) for n in range(side)]
+    assert radius == 4 * side
+    assert max(reaches) == radius
+
+
+def test_no_pixel_reaches_further_than_the_radius_of_a_saturating_network() -> None:
+    torch.manual_seed(0)
+    network = SRResNet(SRResNetConfig(num_features=4, num_blocks=1, scale=2))
+    radius = measure_radius(network, bands=3, scale=2)
+    assert reach_of_one_pixel(network, 2, side=3 * radius) == radius
+
+
+def test_a_normalisation_hides_no_path() -> None:
+    assert measure_radius(Normalised(), bands=3, scale=1) == 3
+
+
+def test_windows_are_seen_from_their_edges() -> None:
+    assert NUM_POSITIONS >= 8
+    assert measure_radius(Windowed(), bands=3, scale=1) == 7

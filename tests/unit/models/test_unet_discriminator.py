@@ -19,7 +19,7 @@ def test_samples_of_a_batch_do_not_mix() -> None:
     network = UNetDiscriminator(UNetConfig(num_features=4))
     images = torch.rand(3, 3, 16, 24)
     alone = torch.cat([network(image[None]) for image in images])
-    torch.testing.assert_close(network(images), alone, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(network(images), alone, atol=1e-5, rtol=1e-4)
 
 
 def test_a_logit_sees_the_coarsest_level_and_its_own_pixel() -> None:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ganray.raster.windows import Box, Grid, crop, place
+from ganray.raster.windows import Box, Grid, blend_weights, crop, place
 
 few_examples = settings(max_examples=60, deadline=None)
 
@@ -139,3 +139,57 @@ def test_a_shifted_box_keeps_its_size_and_a_scaled_one_multiplies_it(
     scaled = box.scale(3)
     assert (scaled.top, scaled.left) == (3 * top, 3 * left)
     assert scaled.num_pixels == 9 * box.num_pixels == 9 * height * width
+
+
+@st.composite
+def blended_grids(draw: st.DrawFn) -> Grid:
+    halo, overlap = draw(st.integers(0, 4)), draw(st.integers(1, 5))
+    return Grid(
+        height=draw(st.integers(1, 60)),
+        width=draw(st.integers(1, 60)),
+        halo=halo,
+        patch_side=2 * (halo + overlap) + draw(st.integers(2 * overlap, 20)),
+        window_side=draw(st.integers(1, 60)),
+        overlap=overlap,
+    )
+
+
+@few_examples
+@given(blended_grids(), st.integers(1, 4))
+def test_the_weights_of_overlapping_patches_add_up_to_one_in_every_window(
+    grid: Grid, scale: int
+) -> None:
+    for window in grid.windows():
+        total = np.zeros((1, window.core.height * scale, window.core.width * scale))
+        for patch in grid.patches(window.core):
+            assert contains(patch.read, patch.reach) and contains(window.read, patch.read)
+            shown = patch.reach.intersect(window.core)
+            weights = blend_weights(patch, grid.overlap, scale)[None]
+            cut = crop(weights, shown.shift(patch.reach.top, patch.reach.left).scale(scale))
+            assert (cut >= 0).all()
+            into = shown.shift(window.core.top, window.core.left).scale(scale)
+            place(total, crop(total, into) + cut, into)
+        np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+@few_examples
+@given(blended_grids())
+def test_neighbouring_windows_blend_the_same_patches(grid: Grid) -> None:
+    seen: dict[Box, Box] = {}
+    for window in grid.windows():
+        assert grid.window(window.index) == window
+        for patch in grid.patches(window.core):
+            assert seen.setdefault(patch.core, patch.read) == patch.read
+
+
+@few_examples
+@given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([1, 2, 4]))
+def test_what_patches_read_begins_where_the_alignment_allows(
+    height: int, width: int, alignment: int
+) -> None:
+    grid = Grid(height, width, 4, 8 + 16, 32, alignment=alignment)
+    for window in grid.windows():
+        for patch in grid.patches(window.core):
+            assert patch.read.top % alignment == patch.read.left % alignment == 0
+            needed = patch.core.grow(grid.halo, Box(0, 0, height, width))
+            assert contains(patch.read, needed)

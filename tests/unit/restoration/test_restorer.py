@@ -18,7 +18,8 @@ from ganray.models.checkpoint import (
     encode_checkpoint,
 )
 from ganray.raster.image import from_float, to_float
-from ganray.restoration import Restorer, RestorerConfig, restorer
+from ganray.restoration import Restorer, RestorerConfig, batches, tiling
+from ganray.restoration.restorer import window_tasks
 
 SMALL_CORE = 11
 SCALES = (1, 2, 3, 4)
@@ -38,9 +39,9 @@ def make_checkpoint(scale: int = 2, bands: int = 3) -> Checkpoint:
 
 @pytest.fixture(autouse=True)
 def small_patches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restorer, "PATCH_CORE", SMALL_CORE)
+    monkeypatch.setattr(tiling, "PATCH_CORE", SMALL_CORE)
     # Three patches at a time, so that batches and their remainders occur.
-    monkeypatch.setitem(restorer.BATCH_PIXELS, "cpu", 3 * (SMALL_CORE + 6) ** 2)
+    monkeypatch.setattr(batches.BatchStream, "_batch_size", lambda *_: 3)
 
 
 def tiled(checkpoint: Checkpoint, window_pixels: int = 2 * SMALL_CORE) -> Restorer:
@@ -236,3 +237,42 @@ def test_a_restorer_is_loaded_from_a_file(tmp_path: Path) -> None:
 def test_pixels_without_a_band_axis_are_refused() -> None:
     with pytest.raises(RestorationError, match="bands, height, width"):
         Restorer.load("compact-x2").restore(np.zeros((8, 8), np.uint8))
+
+
+@pytest.mark.parametrize("window", [SMALL_CORE, 999])
+def test_overlaps_blend_what_a_halo_would_be_too_deep_for(
+    window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = make_checkpoint()
+    expected = np.clip(whole(checkpoint, noise(3)), 0, 1)
+    monkeypatch.setattr(tiling, "EXACT_HALO", 0)
+    monkeypatch.setattr(tiling, "BLENDED_HALO", 1)
+    monkeypatch.setattr(tiling, "BLENDED_OVERLAP", 4)
+    monkeypatch.setattr(tiling, "PATCH_CORE", 16)
+    blended = tiled(checkpoint, window)
+    assert not blended.tiling.is_exact
+    result = blended.restore_with_trust(noise(3))
+    error = np.abs(result.pixels - expected)
+    # Only the seams differ, and there less than a cut without a blend would.
+    assert 0 < error.max() < 0.05
+    assert np.median(error) < 1e-5
+    assert result.trust.consistency == pytest.approx(
+        Restorer(checkpoint).restore_with_trust(noise(3)).trust.consistency, rel=0.05
+    )
+
+
+def test_windows_of_many_images_share_batches_and_none_flushes() -> None:
+    one = tiled(make_checkpoint())
+    images = {name: noise(3, 30, 40 + name, seed=name) for name in range(4)}
+
+    def tasks():
+        for name, pixels in images.items():
+            yield from window_tasks(pixels, one.grid(*pixels.shape[1:]), None, token=name)
+            yield None
+
+    seen = {name: np.empty((3, 60, 2 * (40 + name)), np.float32) for name in images}
+    for result in one.restore_windows(tasks()):
+        box = result.task.window.core.scale(2)
+        seen[result.task.token][:, box.top : box.bottom, box.left : box.right] = result.pixels
+    for name, pixels in images.items():
+        assert np.array_equal(seen[name], one.restore(pixels))

@@ -1,0 +1,150 @@
+"""Reading a large TIFF window by window, by ranges of bytes: never the whole file.
+
+Tiles are what this is made for. A strip is as wide as the image, so that each window of a
+row reads all strips of that row. Photographs of `photo.py`'s kinds and 16-bit colour; what
+cannot be kept is refused by name.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+import numpy as np
+
+from ganray.codecs.tiff_directories import TagValues, open_tiff
+from ganray.codecs.tiff_metadata import FoundMetadata, find_metadata
+from ganray.codecs.tiff_pages import refuse_pages
+from ganray.codecs.tiff_samples import JPEG, WHITE_IS_ZERO, Samples, decode_segment, parse_samples
+from ganray.codecs.tiff_segments import Segment, parse_segments
+from ganray.errors import UndecodableError
+from ganray.raster.image import Pixels, Profile
+from ganray.raster.windows import Box
+from ganray.storage import Store
+
+BLOCK_BYTES = 64 << 10
+CACHED_BLOCKS = 64
+MAX_HEADER_BYTES = 256 << 20
+"""What may be read before the first pixel: tables of 10 million tiles."""
+
+REQUEST_BYTES = 8 << 20
+GAP_BYTES = 64 << 10
+"""What is read in vain rather than asking a second time."""
+
+
+class TiffWindows:
+    """A TIFF in a store, for one thread. It is not held open: nothing has to be closed.
+
+    Raises UndecodableError or UnsupportedImageError; a file that ends too early is found here,
+    damaged pixels when they are read.
+    """
+
+    def __init__(self, store: Store, key: str) -> None:
+        self._store = store
+        self._key = key
+        num_bytes = store.stat(key).num_bytes
+        tiff = open_tiff(_HeaderReader(store, key, num_bytes).read)
+        lost = refuse_pages(tiff)
+        values = TagValues(tiff, tiff.first_directory)
+        self._samples = parse_samples(values)
+        self._segments = parse_segments(values, self._samples, num_bytes)
+        self.height = self._segments.image_height
+        self.width = self._segments.image_width
+        self.profile = _profile(self._samples, find_metadata(tiff), lost)
+
+    @property
+    def num_pixels(self) -> int:
+        return self.height * self.width
+
+    def read(self, box: Box) -> Pixels:
+        """The pixels (C,h,w) of a box inside the image.
+
+        Raises UndecodableError. Memory is that of the result, of a request and of one tile or
+        strip.
+        """
+        inside = (
+            0 <= box.top < box.bottom <= self.height and 0 <= box.left < box.right <= self.width
+        )
+        assert inside, f"{box} is not inside {self.height}x{self.width}"
+        shape = (len(self._samples.bands), box.height, box.width)
+        pixels: Pixels = np.empty(shape, self._samples.dtype)
+        for group in _grouped(self._segments.within(box)):
+            start, end = group[0].start, max(segment.end for segment in group)
+            data = self._store.read(self._key, start, end)
+            if len(data) != end - start:
+                raise UndecodableError(f"the file ends before byte {end}: changed or truncated")
+            for segment in group:
+                self._place(pixels, box, segment, data[segment.start - start : segment.end - start])
+        if self._samples.photometric == WHITE_IS_ZERO:
+            np.invert(pixels[:1], out=pixels[:1])
+        return pixels
+
+    def _place(self, pixels: Pixels, box: Box, segment: Segment, data: bytes) -> None:
+        shape = (self._segments.height, self._segments.width, self._samples.segment_bands)
+        decoded = decode_segment(self._samples, data, shape, segment.num_rows)
+        shared = segment.box.intersect(box)
+        source = shared.shift(segment.box.top, segment.box.left)
+        target = shared.shift(box.top, box.left)
+        bands = slice(None) if segment.band is None else slice(segment.band, segment.band + 1)
+        pixels[bands, target.top : target.bottom, target.left : target.right] = np.moveaxis(
+            decoded[source.top : source.bottom, source.left : source.right], -1, 0
+        )
+
+
+class _HeaderReader:
+    """Reads small scattered pieces of an object in blocks that are kept for a while."""
+
+    def __init__(self, store: Store, key: str, num_bytes: int) -> None:
+        self._store = store
+        self._key = key
+        self._num_bytes = num_bytes
+        self._left = MAX_HEADER_BYTES
+        self._block = lru_cache(CACHED_BLOCKS)(self._read_block)
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes [start, end) that exist. Raises UndecodableError if it has been too many."""
+        end = min(end, self._num_bytes)
+        if start >= end:
+            return b""
+        self._left -= end - start
+        if self._left < 0:
+            raise UndecodableError(
+                f"TIFF directories of more than {MAX_HEADER_BYTES} bytes: damaged"
+            )
+        first, last = start // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
+        if last - first > 1:
+            return self._store.read(self._key, start, end)
+        blocks = b"".join(self._block(number) for number in range(first, last + 1))
+        return blocks[start - first * BLOCK_BYTES : end - first * BLOCK_BYTES]
+
+    def _read_block(self, number: int) -> bytes:
+        return self._store.read(self._key, number * BLOCK_BYTES, (number + 1) * BLOCK_BYTES)
+
+
+def _profile(samples: Samples, found: FoundMetadata, lost: tuple[str, ...]) -> Profile:
+    return Profile(
+        codec="tiff",
+        dtype=samples.dtype,
+        bit_depth=8 * np.dtype(samples.dtype).itemsize,
+        colorinterp=samples.bands,
+        resolution=found.resolution,
+        icc=found.icc,
+        exif=found.exif,
+        xmp=found.xmp,
+        lossless=samples.compression != JPEG,
+        lost=lost + found.lost,
+    )
+
+
+def _grouped(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
+    """Segments that one request reads together, since they are close to each other in the file."""
+    group: list[Segment] = []
+    end = 0
+    for segment in sorted(segments, key=lambda segment: segment.start):
+        if group and (
+            segment.start > end + GAP_BYTES or segment.end - group[0].start > REQUEST_BYTES
+        ):
+            yield group
+            group = []
+        group.append(segment)
+        end = max(end, segment.end)
+    if group:
+        yield group

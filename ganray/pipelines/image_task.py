@@ -1,0 +1,220 @@
+"""One input that one worker restores whole: read, decode, restore, encode, write."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from ganray import __version__
+from ganray.codecs import catalog, photo
+from ganray.errors import (
+    CodecError,
+    DistrustedError,
+    GanrayError,
+    RestorationError,
+    StorageError,
+    TooLargeError,
+    UnreachableError,
+)
+from ganray.ledger import LedgerRow
+from ganray.pipelines.overlap import Budget
+from ganray.pipelines.restore_config import TrustConfig
+from ganray.pipelines.restore_orders import Outcome, Pending, RestoreJob, Scene, SceneFound
+from ganray.pipelines.restore_tools import RestoreTools, out_of_memory
+from ganray.pipelines.scenes import find_picture_scene, find_tiff_scene, is_tiff
+from ganray.raster.image import Image, Pixels
+from ganray.raster.windows import place
+from ganray.restoration.canvas import RestoredWindow, WindowTask
+from ganray.restoration.guard import Trust, TrustMeter
+from ganray.restoration.restorer import require_bands, window_tasks
+
+# A file of which one request reads all is not asked for its header first.
+SMALL_FILE_BYTES = 2**20
+
+
+class ImageTask:
+    """An input on its way through a worker; see `overlap.Task`."""
+
+    def __init__(self, tools: RestoreTools, item: Pending, attempts: int) -> None:
+        self.tools = tools
+        self.item = item
+        self.attempts = attempts
+        self.name = item.key
+        self.held_bytes = 0
+        self.device_seconds = 0.0
+        self._own_seconds = 0.0
+        self._error: GanrayError | None = None
+        self._scene: Scene | None = None
+        self._image: Image | None = None
+        self._num_missing = 0
+
+    def refuse(self, error: GanrayError) -> None:
+        self._error = error
+
+    def load(self, budget: Budget) -> None:
+        """Read and decode; an input that is too large for one worker becomes a scene."""
+        if self._error is not None:
+            return
+        begin = time.perf_counter()
+        self._error = attempt(lambda: self._load(budget))
+        self._own_seconds += time.perf_counter() - begin
+
+    def _load(self, budget: Budget) -> None:
+        tools, limits = self.tools, self.tools.job.config.limits
+        catalog.require_codec(self.item.key)
+        require_bytes(self.item, limits.bytes)
+        if is_tiff(self.item.key) and self.item.num_bytes > SMALL_FILE_BYTES:
+            self._scene = find_tiff_scene(tools, self.item)
+            if self._scene is not None:
+                return
+        data = tools.source.read(self.item.key)
+        profile, height, width = tools.guarded(photo.probe, data)
+        require_bands(profile.num_bands - (profile.alpha is not None), tools.job.bands)
+        self._scene = find_picture_scene(tools, self.item, profile, height, width)
+        if self._scene is not None:
+            return
+        sample_bytes = profile.num_bands * np.dtype(profile.dtype).itemsize
+        copies = 1 + tools.job.scale**2
+        if height * width <= limits.pixels:
+            self.held_bytes = budget.acquire(height * width * sample_bytes * copies)
+        self._image = tools.guarded(photo.decode, data, max_pixels=limits.pixels)
+
+    def windows(self) -> Iterator[WindowTask]:
+        """The image's windows; none if it has failed, or has become a scene."""
+        if self._error is not None or self._image is None:
+            return
+        pixels, alpha = self._image.pixels, self._image.profile.alpha
+        job = self.tools.job
+        bands, height, width = pixels.shape
+        grid = job.grid(height, width)
+        scale = job.scale
+        self._num_missing = grid.num_windows
+        self._num_windows = grid.num_windows
+        self._seam_error = self.tools.seam_error(is_one_patch=grid.is_one_patch)
+        self._restored: Pixels = np.empty((bands, height * scale, width * scale), pixels.dtype)
+        self._meter = TrustMeter(bands)
+        yield from window_tasks(pixels, grid, alpha, token=self)
+
+    def collect(self, restored: RestoredWindow) -> bool:
+        """Put one window into its place."""
+        self._num_missing -= 1
+        if restored.pixels is None:
+            self._error = restored.error
+        else:
+            core = restored.task.window.core.scale(self.tools.job.scale)
+            place(self._restored, restored.pixels, core)
+            self._meter.merge(restored.trust.as_dict())
+        return self._num_missing == 0
+
+    def store(self) -> Outcome:
+        """Encode and write; the row of what became of the input."""
+        begin = time.perf_counter()
+        row: LedgerRow | None = None
+
+        def write() -> None:
+            nonlocal row
+            row = self._write()
+
+        if self._scene is not None:
+            return SceneFound(self._scene)
+        error = self._error or attempt(write)
+        self._own_seconds += time.perf_counter() - begin
+        if row is None:
+            assert error is not None
+            row = failed_row(self.tools.job, self.item, error, self.attempts)
+        self._image = None
+        return replace(row, seconds=self._own_seconds + self.device_seconds)
+
+    def _write(self) -> LedgerRow:
+        tools, image = self.tools, self._image
+        assert image is not None
+        config = tools.job.config
+        trust = self._meter.result()
+        flags = check_trust(trust, self._seam_error, config.trust)
+        codec = image.profile.codec if config.output.format == "same" else config.output.format
+        content = photo.encode(
+            Image(self._restored, image.profile), codec, config.output, tools.history
+        )
+        output = tools.job.output_key(self.item.key)
+        tools.target.write(output, content)
+        _, height, width = image.pixels.shape
+        row = restored_row(tools, self.item, trust, flags)
+        return replace(
+            row,
+            attempts=self.attempts,
+            output=output,
+            output_bytes=len(content),
+            output_sha256=hashlib.sha256(content).hexdigest(),
+            num_windows=self._num_windows,
+            input_pixels=height * width,
+            output_pixels=height * width * tools.job.scale**2,
+            seam_error=self._seam_error,
+            lost=", ".join(image.profile.lost),
+        )
+
+
+def attempt(action: Callable[[], None]) -> GanrayError | None:
+    """Run a step; what it failed by, unless that is no fault of the input."""
+    try:
+        action()
+    except UnreachableError:
+        raise
+    except (CodecError, RestorationError, StorageError) as error:
+        return error
+    except out_of_memory() as error:
+        return TooLargeError(f"out of memory: {error}; lower limits.pixels or split_pixels")
+    return None
+
+
+def failed_row(job: RestoreJob, item: Pending, error: GanrayError, attempts: int) -> LedgerRow:
+    """The row of a failure; one of a store, or of memory, is tried again by the next run."""
+    # If it is the target that refuses, so does the record of this row, and the run stops.
+    retry = isinstance(error, StorageError) or str(error).startswith("out of memory")
+    return job.failed_row(item, error, attempts=attempts, retry=retry)
+
+
+def require_bytes(item: Pending, limit: int) -> None:
+    """Raise TooLargeError if the file is larger than limits.bytes."""
+    if item.num_bytes > limit:
+        raise TooLargeError(f"{item.num_bytes} bytes; limits.bytes allows {limit}")
+
+
+def restored_row(tools: RestoreTools, item: Pending, trust: Trust, flags: str) -> LedgerRow:
+    """What every row of a restored input says; the output is the caller's to add."""
+    return LedgerRow(
+        key=item.key,
+        etag=item.etag,
+        generator_digest=tools.job.generator_digest,
+        config_digest=tools.job.config.pixel_digest,
+        state="restored",
+        recorded_at=time.time(),
+        run_id=tools.job.run_id,
+        attempts=item.attempts + 1,
+        consistency=trust.consistency,
+        colour_drift=trust.colour_drift,
+        clipped=trust.clipped,
+        non_finite=trust.non_finite,
+        flags=flags,
+        ganray_version=__version__,
+    )
+
+
+def check_trust(trust: Trust, seam_error: float | None, limits: TrustConfig) -> str:
+    """The limits that a restoration exceeds, in words; RestorationError if it is then refused."""
+    found = {
+        "consistency": trust.consistency,
+        "colour_drift": trust.colour_drift,
+        "clipped": trust.clipped,
+        "non_finite": trust.non_finite,
+        "seam_error": seam_error or 0.0,
+    }
+    beyond = [
+        f"{name} {value:.4g} above trust.max_{name}={getattr(limits, f'max_{name}'):g}"
+        for name, value in found.items()
+        if value > getattr(limits, f"max_{name}")
+    ]
+    if beyond and limits.beyond == "refuse":
+        raise DistrustedError(f"not trusted, and nothing was written: {', '.join(beyond)}")
+    return ", ".join(beyond)

@@ -1,0 +1,295 @@
+"""One worker's engine: reading, the device and writing overlap.
+
+Reader threads load, the calling thread runs the device, writer threads store, one thread
+commits what was stored; queues between them are bounded by bytes. It knows neither images nor
+ledgers: a `Task` does.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import Any, Generic, Protocol, TypeVar
+
+from ganray.errors import GanrayError
+from ganray.restoration.canvas import RestoredWindow, WindowTask
+
+OutcomeT = TypeVar("OutcomeT")
+OutT = TypeVar("OutT", covariant=True)
+Restore = Callable[[Iterator[WindowTask | None]], Iterator[RestoredWindow]]
+LOADS_AHEAD = 3
+
+
+class Budget:
+    """Bytes that may be held at once. What is larger than all of it is admitted alone."""
+
+    def __init__(self, num_bytes: int) -> None:
+        self._free = self._all = num_bytes
+        self._changed = threading.Condition()
+
+    def acquire(self, num_bytes: int) -> int:
+        """Wait until `num_bytes` are free; returns what to give back."""
+        held = min(num_bytes, self._all)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= held)
+            self._free -= held
+        return held
+
+    def release(self, held: int) -> None:
+        with self._changed:
+            self._free += held
+            self._changed.notify_all()
+
+
+class Task(Protocol[OutT]):
+    """What a worker does with one input, or one window, or one scene.
+
+    `load` and `store` run in threads of their own, `windows` and `collect` in the device's. An
+    error of `load`, or of a window, goes to `store` all the same, which says what became of it.
+    """
+
+    held_bytes: int
+    device_seconds: float
+    name: str
+
+    def refuse(self, error: GanrayError) -> None:
+        """Fail before anything is loaded."""
+        ...
+
+    def load(self, budget: Budget) -> None: ...
+
+    def windows(self) -> Iterator[WindowTask]: ...
+
+    def collect(self, restored: RestoredWindow) -> bool:
+        """Take one window's result; whether it was the last."""
+        ...
+
+    def store(self) -> OutT: ...
+
+
+class Clocks:
+    """How long each stage that is running has been at it."""
+
+    def __init__(self) -> None:
+        self._started: dict[int, tuple[float, str]] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the calling thread's stage; `name` says of what."""
+        thread = threading.get_ident()
+        self.begin(name)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._started.pop(thread, None)
+
+    def begin(self, name: str) -> None:
+        """Start the calling thread's clock anew."""
+        with self._lock:
+            self._started[threading.get_ident()] = (time.monotonic(), name)
+
+    def end(self) -> None:
+        with self._lock:
+            self._started.pop(threading.get_ident(), None)
+
+    def overdue(self, seconds: float) -> str | None:
+        """What has taken longer than `seconds`, if anything has."""
+        now = time.monotonic()
+        with self._lock:
+            late = [name for since, name in self._started.values() if now - since > seconds]
+        return late[0] if late else None
+
+
+class Engine(Generic[OutcomeT]):
+    """Runs tasks through readers, device and writers; threads live as long as the engine."""
+
+    def __init__(
+        self,
+        restore: Restore,
+        commit: Callable[[Sequence[OutcomeT]], None],
+        *,
+        num_readers: int,
+        num_writers: int,
+        buffer_bytes: int,
+    ) -> None:
+        self.clocks = Clocks()
+        self._restore = restore
+        self._commit = commit
+        self._readers = ThreadPoolExecutor(num_readers, "ganray-read")
+        self._writers = ThreadPoolExecutor(num_writers, "ganray-write")
+        self._ahead = LOADS_AHEAD * num_readers
+        self._budget = Budget(buffer_bytes)
+
+    def run(self, tasks: Iterable[Task[OutcomeT]], stop: Callable[[], bool]) -> Iterator[OutcomeT]:
+        """Yield what became of each task, once it is committed; begin none after `stop`.
+
+        An exception that is not of ganray's is a bug and is raised.
+        """
+        run = _Run(self, iter(tasks), stop)
+        try:
+            for restored in self._restore(run.device_tasks()):
+                task = restored.task.token
+                task.device_seconds += run.busy_seconds()
+                self.clocks.begin(task.name)
+                if task.collect(restored):
+                    run.store(task)
+                yield from run.committed()
+            self.clocks.end()
+            yield from run.committed(wait=True)
+        finally:
+            self.clocks.end()
+            run.close()
+
+    def close(self) -> None:
+        self._readers.shutdown(cancel_futures=True)
+        self._writers.shutdown(cancel_futures=True)
+
+
+class _Run(Generic[OutcomeT]):
+    """The queues of one call of `Engine.run`."""
+
+    def __init__(
+        self, engine: Engine[OutcomeT], tasks: Iterator[Task[OutcomeT]], stop: Callable[[], bool]
+    ) -> None:
+        self.engine = engine
+        self.tasks: Iterator[Task[OutcomeT]] | None = tasks
+        self.stop = stop
+        self.num_loading = 0
+        self.num_storing = 0
+        self.ready: list[OutcomeT] = []
+        self.busy_since = time.perf_counter()
+        self.loaded: SimpleQueue[Task[OutcomeT] | BaseException] = SimpleQueue()
+        self.stored: SimpleQueue[OutcomeT | BaseException | None] = SimpleQueue()
+        self.done: SimpleQueue[OutcomeT | BaseException] = SimpleQueue()
+        self.committer = threading.Thread(
+            target=self._commit_all, name="ganray-commit", daemon=True
+        )
+        self.committer.start()
+
+    def device_tasks(self) -> Iterator[WindowTask | None]:
+        """Windows of the tasks that are loaded; None before waiting for one."""
+        while True:
+            self._load_ahead()
+            if self.stop():
+                self._discard()
+                return
+            if self.num_loading:
+                if self.loaded.empty():
+                    yield None
+                yield from self._windows(self._next_loaded())
+            elif self.tasks is None:
+                return
+            else:
+                # All are stored late: the device waits for the writers.
+                yield None
+                self._take_committed()
+
+    def busy_seconds(self) -> float:
+        """Seconds that the device was at work since this was last asked."""
+        now = time.perf_counter()
+        seconds, self.busy_since = now - self.busy_since, now
+        return seconds
+
+    def _next_loaded(self) -> Task[OutcomeT]:
+        self.engine.clocks.end()
+        begin = time.perf_counter()
+        task = self.loaded.get()
+        self.busy_since += time.perf_counter() - begin
+        self.num_loading -= 1
+        if isinstance(task, BaseException):
+            raise task
+        return task
+
+    def _discard(self) -> None:
+        """Leave alone what is loaded and not begun: it stays to be done."""
+        while self.num_loading:
+            self.engine._budget.release(self._next_loaded().held_bytes)
+
+    def _windows(self, task: Task[OutcomeT]) -> Iterator[WindowTask]:
+        has_windows = False
+        for window in task.windows():
+            has_windows = True
+            self.engine.clocks.begin(task.name)
+            yield window
+        if not has_windows:
+            self.store(task)
+
+    def _load_ahead(self) -> None:
+        # As much is stored late as is loaded early: neither piles up.
+        while (
+            self.tasks is not None
+            and not self.stop()
+            and self.num_loading < self.engine._ahead
+            and self.num_storing < 2 * self.engine._ahead
+        ):
+            task = next(self.tasks, None)
+            if task is None:
+                self.tasks = None
+                return
+            self.num_loading += 1
+            self.engine._readers.submit(self._load, task)
+
+    def _load(self, task: Task[OutcomeT]) -> None:
+        try:
+            with self.engine.clocks.stage(task.name):
+                task.load(self.engine._budget)
+        except BaseException as error:
+            self.loaded.put(error)
+        else:
+            self.loaded.put(task)
+
+    def store(self, task: Task[OutcomeT]) -> None:
+        self.num_storing += 1
+        self.engine._writers.submit(self._store, task)
+
+    def _store(self, task: Task[OutcomeT]) -> None:
+        try:
+            with self.engine.clocks.stage(task.name):
+                outcome: OutcomeT | BaseException = task.store()
+        except BaseException as error:
+            outcome = error
+        finally:
+            self.engine._budget.release(task.held_bytes)
+        self.stored.put(outcome)
+
+    def _commit_all(self) -> None:
+        """Commit what is stored, all that has come together at once."""
+        while True:
+            group: list[Any] = [self.stored.get()]
+            while not self.stored.empty():
+                group.append(self.stored.get())
+            outcomes = [o for o in group if o is not None and not isinstance(o, BaseException)]
+            try:
+                self.engine._commit(outcomes)
+            except BaseException as error:
+                group = [error, *([None] if None in group else [])]
+                outcomes = []
+            for item in [*outcomes, *(o for o in group if isinstance(o, BaseException))]:
+                self.done.put(item)
+            if None in group:
+                return
+
+    def committed(self, *, wait: bool = False) -> Iterator[OutcomeT]:
+        """Outcomes that are committed; with `wait`, all that are still to come."""
+        while self.num_storing and (wait or not self.done.empty()):
+            self._take_committed()
+        yield from self.ready
+        self.ready = []
+
+    def _take_committed(self) -> None:
+        begin = time.perf_counter()
+        outcome = self.done.get()
+        self.busy_since += time.perf_counter() - begin
+        self.num_storing -= 1
+        if isinstance(outcome, BaseException):
+            raise outcome
+        self.ready.append(outcome)
+
+    def close(self) -> None:
+        """End the committer once it has committed what was stored."""
+        self.stored.put(None)
+        self.committer.join()

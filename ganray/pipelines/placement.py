@@ -1,0 +1,51 @@
+"""Where the work is done: on a pool of Ray workers, or here, if that is sooner over."""
+
+import os
+import time
+
+import numpy as np
+import torch
+
+from ganray.manifest import Input, probe_all
+from ganray.pipelines.restore_config import RestoreWorkersConfig
+from ganray.pipelines.restore_plan import RestorePlan
+from ganray.restoration import Restorer
+from ganray.storage import ObjectInfo, open_store
+
+HANDFUL = 64
+RAY_START_SECONDS = 10.0
+"""From `ray.init` to the first order in a worker, measured by `make bench`."""
+TIMED_SIDE = 64
+
+
+def choose_workers(plan: RestorePlan) -> RestoreWorkersConfig:
+    """The workers that the plan is worth: none for a handful of images that are restored here
+    before Ray would have started."""
+    workers = plan.config.workers
+    num_inputs = len(plan.pending)
+    is_fixed = workers.max == 0 or workers.in_process == "never" or workers.gpus
+    if is_fixed or num_inputs > HANDFUL or os.environ.get("RAY_ADDRESS"):
+        return workers
+    pixels = _pending_pixels(plan)
+    alone = pixels * seconds_per_pixel(plan)
+    # Even a single input keeps all workers busy: it is split.
+    if alone <= RAY_START_SECONDS + alone / workers.max:
+        return workers.model_copy(update={"max": 0})
+    return workers
+
+
+def seconds_per_pixel(plan: RestorePlan, side: int = TIMED_SIDE) -> float:
+    """Seconds of the generator per input pixel on this machine, by one patch."""
+    torch.set_num_threads(plan.config.workers.num_threads)
+    restorer = Restorer(plan.preparation.checkpoint, plan.config.restorer)
+    patch = np.zeros((restorer.checkpoint.bands, side, side), np.float32)
+    restorer.restore(patch)
+    begin = time.perf_counter()
+    restorer.restore(patch)
+    return (time.perf_counter() - begin) / side**2
+
+
+def _pending_pixels(plan: RestorePlan) -> int:
+    infos = (ObjectInfo(item.key, item.num_bytes, item.etag) for item in plan.pending)
+    probed = probe_all(open_store(plan.config.source), infos)
+    return sum(item.num_pixels for item in probed if isinstance(item, Input))

@@ -1,0 +1,171 @@
+"""What travels between the driver of a restoration and its workers: a few hundred bytes each."""
+
+import time
+from dataclasses import dataclass
+
+from ganray import __version__
+from ganray.codecs import catalog
+from ganray.errors import DistrustedError, GanrayError, TooLargeError
+from ganray.ledger import LedgerRow
+from ganray.pipelines.restore_config import RestoreConfig
+from ganray.raster.windows import Grid
+from ganray.restoration.tiling import Tiling
+
+STAGING_PREFIX = "_ganray/staging/"
+SCENES_PREFIX = f"{STAGING_PREFIX}scenes/"
+ATTEMPTS_PREFIX = f"{STAGING_PREFIX}attempts/"
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An input that is to be restored. `attempts` were made in earlier runs."""
+
+    key: str
+    etag: str
+    num_bytes: int
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """An input that is restored window by window, by several workers."""
+
+    item: Pending
+    height: int
+    width: int
+    bands: tuple[str, ...]
+    dtype: str
+    codec: str
+    num_windows: int
+    staging: str
+
+    @property
+    def num_pixels(self) -> int:
+        return self.height * self.width
+
+    def run_key(self, index: int) -> str:
+        """Where the restored pixels of one window wait for the scene to be put together."""
+        return f"{self.staging}{index:06d}"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOrder:
+    """Inputs that one worker restores whole."""
+
+    name: str
+    items: tuple[Pending, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowOrder:
+    """Windows of one scene."""
+
+    name: str
+    scene: Scene
+    windows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AssemblyOrder:
+    """A scene whose windows are all restored: one worker makes one file of them."""
+
+    name: str
+    scene: Scene
+    run_bytes: tuple[int, ...]
+
+
+WorkOrder = ImageOrder | WindowOrder | AssemblyOrder
+
+
+@dataclass(frozen=True, slots=True)
+class WindowDone:
+    """A window's pixels wait in staging, in an object of `num_bytes`."""
+
+    scene: Scene
+    index: int
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SceneFound:
+    """An input turned out to be too large for one worker: it is to be split."""
+
+    scene: Scene
+
+
+@dataclass(frozen=True, slots=True)
+class SceneFailed:
+    """A window of a scene could not be restored: nor can the scene."""
+
+    scene: Scene
+    row: LedgerRow
+
+
+@dataclass(frozen=True, slots=True)
+class OrderDone:
+    """An order ended; its rows stand in these objects of the ledger."""
+
+    name: str
+    objects: tuple[str, ...]
+
+
+Outcome = LedgerRow | WindowDone | SceneFound | SceneFailed | OrderDone
+
+
+@dataclass(frozen=True)
+class RestoreJob:
+    """What every worker of a run is given once.
+
+    `started_at` is in ISO 8601. TIFFs of more than `split_pixels` are split, and other pictures,
+    which every worker decodes whole, above `split_picture_pixels`. `samples` are keys of inputs
+    on whose patches the generator is measured. `scale`, `bands` and `tiling` are the
+    generator's, for those who do not load it.
+    """
+
+    config: RestoreConfig
+    generator_digest: str
+    scale: int
+    bands: int
+    tiling: Tiling
+    run_id: str
+    started_at: str
+    split_pixels: int
+    split_picture_pixels: int
+    samples: tuple[str, ...]
+
+    @property
+    def generator_key(self) -> str:
+        """Where the target keeps the generator: every worker can read it, and so can an audit."""
+        return f"_ganray/generators/{self.generator_digest}.safetensors"
+
+    def grid(self, height: int, width: int) -> Grid:
+        """The patches and windows of an input of this size."""
+        return self.tiling.grid(height, width, self.config.window_pixels)
+
+    def qualification_key(self, device: str) -> str:
+        """Where the target keeps what was measured of the generator on a kind of device."""
+        return f"_ganray/generators/{self.generator_digest}.{device}.json"
+
+    def output_key(self, key: str) -> str:
+        return catalog.output_key(key, self.config.output.format)
+
+    def failed_row(
+        self, item: Pending, error: GanrayError, *, attempts: int = 0, retry: bool = False
+    ) -> LedgerRow:
+        """The row of an attempt that ended in `error`; by default the attempt after those of
+        earlier runs."""
+        is_by_limit = isinstance(error, TooLargeError | DistrustedError)
+        return LedgerRow(
+            key=item.key,
+            etag=item.etag,
+            generator_digest=self.generator_digest,
+            config_digest=self.config.pixel_digest,
+            state="failed",
+            recorded_at=time.time(),
+            run_id=self.run_id,
+            attempts=attempts or item.attempts + 1,
+            reason=str(error),
+            retry=retry,
+            limits_digest=self.config.limits_digest if is_by_limit else "",
+            ganray_version=__version__,
+        )

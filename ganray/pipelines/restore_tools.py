@@ -1,0 +1,162 @@
+"""What the tasks of one restore worker share: stores, the generator, decoders and their limits."""
+
+import json
+import threading
+from collections.abc import Callable
+from functools import cached_property
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+import torch
+
+from ganray import __version__
+from ganray.codecs import photo
+from ganray.codecs.isolation import IsolatedProcess
+from ganray.codecs.tiff_windows import TiffWindows
+from ganray.errors import CodecError, NotFoundError, StorageError
+from ganray.models.checkpoint import Checkpoint, decode_checkpoint
+from ganray.pipelines.restore_orders import RestoreJob
+from ganray.raster.image import FloatPixels, Image, Pixels, to_float
+from ganray.raster.windows import Box
+from ganray.restoration import Restorer
+from ganray.restoration.qualification import Qualification, device_name, qualify
+from ganray.restoration.restorer import choose_device
+from ganray.storage import Store, open_store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SAMPLE_SIDE = 512
+
+
+class RestoreTools:
+    """Loaded once per worker. With `isolated`, decoders run in processes of their own."""
+
+    def __init__(self, job: RestoreJob, *, isolated: bool) -> None:
+        self.job = job
+        self.source: Store = open_store(job.config.source)
+        self.target: Store = open_store(job.config.target)
+        self._isolated = isolated
+        self._decoders: list[IsolatedProcess] = []
+        self._own = threading.local()
+        self._decoding = threading.Lock()
+        self._decoded: tuple[str, Pixels] | None = None
+
+    @cached_property
+    def restorer(self) -> Restorer:
+        """The generator, loaded when the first window asks for it: assemblies need none."""
+        return Restorer(self._checkpoint, self.job.config.restorer, half=self._half)
+
+    @cached_property
+    def qualification(self) -> Qualification | None:
+        """What was measured of the generator on this kind of device, here or by an earlier
+        worker. None if no input can serve as a sample: then `auto` is float32."""
+        device = choose_device(self.job.config.restorer.device)
+        key = self.job.qualification_key(device_name(device))
+        try:
+            return Qualification(**json.loads(self.target.read(key)))
+        except NotFoundError:
+            pass
+        samples = [s for s in map(self._sample, self.job.samples) if s is not None]
+        fitting = [s for s in samples if s.shape[0] == self.job.bands]
+        if not fitting:
+            return None
+        found = qualify(self._checkpoint, self.job.config.restorer, fitting)
+        self.target.write(key, (json.dumps(found.as_dict(), indent=2) + "\n").encode())
+        return found
+
+    @cached_property
+    def _checkpoint(self) -> Checkpoint:
+        key = self.job.generator_key
+        return decode_checkpoint(self.target.read(key), key)
+
+    @property
+    def _half(self) -> torch.dtype | None:
+        return self.qualification.half if self.qualification else None
+
+    def guarded(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a codec; in a process of the calling thread's own where that was asked for."""
+        if not self._isolated:
+            return function(*args, **kwargs)
+        return self._apart(function, *args, **kwargs)
+
+    def _apart(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if not hasattr(self._own, "decoder"):
+            limits = self.job.config.limits
+            self._own.decoder = IsolatedProcess(
+                seconds=limits.seconds, memory_bytes=limits.memory_bytes
+            )
+            self._decoders.append(self._own.decoder)
+        decoder: IsolatedProcess = self._own.decoder
+        return decoder.call(function, *args, **kwargs)
+
+    def tiff_window(self, key: str, box: Box) -> Pixels:
+        """Pixels (C,h,w) of a TIFF inside `box`, read by ranges; a thread keeps its file open."""
+        if self._isolated:
+            return self.guarded(read_tiff_window, self.source.uri, key, box)
+        if getattr(self._own, "tiff_key", "") != key:
+            self._own.tiff = TiffWindows(self.source, key)
+            self._own.tiff_key = key
+        picture: TiffWindows = self._own.tiff
+        return picture.read(box)
+
+    def decoded(self, key: str) -> Pixels:
+        """All pixels of a picture; the last one is kept for the windows that follow."""
+        with self._decoding:
+            if self._decoded is None or self._decoded[0] != key:
+                self._decoded = None
+                data = self.source.read(key)
+                limit = self.job.config.limits.pixels
+                image = self.guarded(photo.decode, data, max_pixels=limit)
+                self._decoded = key, image.pixels
+            return self._decoded[1]
+
+    def close(self) -> None:
+        for decoder in self._decoders:
+            decoder.close()
+
+    @property
+    def history(self) -> str:
+        """The provenance that is written into every restored file."""
+        return json.dumps(
+            {
+                "software": f"ganray {__version__}",
+                "generator": self.job.generator_digest,
+                "config": self.job.config.pixel_digest,
+                "time": self.job.started_at,
+            }
+        )
+
+    def seam_error(self, *, is_one_patch: bool) -> float | None:
+        """What the generator's seams may add to an image; nothing where there is no seam."""
+        if is_one_patch:
+            return 0.0
+        return self.qualification.seam_error if self.qualification else None
+
+    def _sample(self, key: str) -> FloatPixels | None:
+        """The middle of an input's colour bands; None if it cannot be read."""
+        try:
+            data = self.source.read(key)
+            # Before the first input, when nobody watches over this worker yet.
+            image = self._apart(photo.decode, data, max_pixels=self.job.config.limits.pixels)
+        except (CodecError, StorageError):
+            return None
+        return _middle(image)
+
+
+def read_tiff_window(uri: str, key: str, box: Box) -> Pixels:
+    """Pixels of a TIFF inside `box`, for a process that is called once."""
+    return TiffWindows(open_store(uri), key).read(box)
+
+
+def _middle(image: Image) -> FloatPixels:
+    _, height, width = image.pixels.shape
+    top, left = max(0, (height - SAMPLE_SIDE) // 2), max(0, (width - SAMPLE_SIDE) // 2)
+    colour = [band for band in range(image.pixels.shape[0]) if band != image.profile.alpha]
+    middle = image.pixels[colour, top : top + SAMPLE_SIDE, left : left + SAMPLE_SIDE]
+    return to_float(np.ascontiguousarray(middle))
+
+
+def out_of_memory() -> tuple[type[BaseException], ...]:
+    """What is raised where memory, of the machine or of the device, does not suffice."""
+    return MemoryError, torch.cuda.OutOfMemoryError

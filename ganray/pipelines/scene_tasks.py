@@ -1,0 +1,235 @@
+"""A scene's windows, each a task of any worker, and the task that makes one file of them."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ganray.codecs import photo
+from ganray.codecs.tiff_assembly import assemble
+from ganray.codecs.tiff_metadata import profile_tags
+from ganray.codecs.tiff_runs import RunSource, decode_run, encode_run, read_footer
+from ganray.codecs.tiled_tiff import TiffLayout
+from ganray.errors import GanrayError, NotFoundError
+from ganray.ledger import LedgerRow
+from ganray.pipelines.image_task import attempt, check_trust, failed_row, restored_row
+from ganray.pipelines.overlap import Budget
+from ganray.pipelines.restore_orders import AssemblyOrder, Outcome, Scene, SceneFailed, WindowDone
+from ganray.pipelines.restore_tools import RestoreTools
+from ganray.pipelines.scenes import describe_tiff, is_tiff, output_codec, scene_layout
+from ganray.raster.image import Image, Pixels, Profile
+from ganray.raster.windows import Box, crop, place
+from ganray.restoration.canvas import RestoredWindow, WindowTask
+from ganray.restoration.guard import TrustMeter
+from ganray.storage import Concatenation
+
+
+class SceneWindowTask:
+    """One window of a scene: its pixels are restored and wait in staging; see `overlap.Task`."""
+
+    def __init__(self, tools: RestoreTools, scene: Scene, index: int) -> None:
+        self.tools = tools
+        self.scene = scene
+        self.index = index
+        self.name = f"{scene.item.key} window {index}"
+        self.held_bytes = 0
+        self.device_seconds = 0.0
+        self._own_seconds = 0.0
+        self._error: GanrayError | None = None
+        self._staged_bytes = 0
+        self._pixels: Pixels | None = None
+        self._restored: RestoredWindow | None = None
+
+    def refuse(self, error: GanrayError) -> None:
+        self._error = error
+
+    def load(self, budget: Budget) -> None:
+        """Read the window with its halo, unless an earlier run has restored it."""
+        if self._error is not None:
+            return
+        begin = time.perf_counter()
+        self._error = attempt(lambda: self._load(budget))
+        self._own_seconds += time.perf_counter() - begin
+
+    def _load(self, budget: Budget) -> None:
+        scene, tools = self.scene, self.tools
+        try:
+            self._staged_bytes = tools.target.stat(scene.run_key(self.index)).num_bytes
+        except NotFoundError:
+            pass
+        else:
+            return
+        self._grid = tools.job.grid(scene.height, scene.width)
+        self._window = self._grid.window(self.index)
+        sample_bytes = len(scene.bands) * np.dtype(scene.dtype).itemsize
+        copies = 1 + tools.job.scale**2
+        self.held_bytes = budget.acquire(self._window.read.num_pixels * sample_bytes * copies)
+        self._pixels = _read_window(tools, scene, self._window.read)
+
+    def windows(self) -> Iterator[WindowTask]:
+        """The window, if it is still to be restored."""
+        if self._error is None and self._pixels is not None:
+            alpha = self.scene.bands.index("alpha") if "alpha" in self.scene.bands else None
+            yield WindowTask(self._pixels, self._grid, self._window, alpha, token=self)
+
+    def collect(self, restored: RestoredWindow) -> bool:
+        self._error = restored.error
+        self._restored = restored
+        return True
+
+    def store(self) -> Outcome:
+        """Put the window into staging; what became of it."""
+        begin = time.perf_counter()
+        error = self._error or attempt(self._write)
+        self._own_seconds += time.perf_counter() - begin
+        self._pixels = self._restored = None
+        item = self.scene.item
+        if error is not None:
+            row = failed_row(self.tools.job, item, error, item.attempts + 1)
+            return SceneFailed(self.scene, row)
+        return WindowDone(self.scene, self.index, self._staged_bytes)
+
+    def _write(self) -> None:
+        if self._staged_bytes:
+            return
+        assert self._restored is not None
+        assert self._restored.pixels is not None
+        extra = {
+            "scene": self.scene.staging,
+            "trust": self._restored.trust.as_dict(),
+            "seam_error": self.tools.seam_error(is_one_patch=self._grid.is_one_patch),
+            "seconds": self._own_seconds + self.device_seconds,
+        }
+        layout = scene_layout(self.tools.job, self.scene)
+        run = encode_run(layout, self.index, self._restored.pixels, extra)
+        self.tools.target.write(self.scene.run_key(self.index), run)
+        self._staged_bytes = len(run)
+
+
+class AssemblyTask:
+    """A scene whose windows all wait in staging becomes one file; see `overlap.Task`."""
+
+    def __init__(self, tools: RestoreTools, order: AssemblyOrder) -> None:
+        self.tools = tools
+        self.scene = order.scene
+        self.name = f"{order.scene.item.key} assembly"
+        self.held_bytes = 0
+        self.device_seconds = 0.0
+        self._error: GanrayError | None = None
+        self._runs = [
+            RunSource(order.scene.run_key(index), num_bytes)
+            for index, num_bytes in enumerate(order.run_bytes)
+        ]
+
+    def refuse(self, error: GanrayError) -> None:
+        self._error = error
+
+    def load(self, budget: Budget) -> None:
+        """Nothing: its input is in staging, and is read piece by piece."""
+
+    def windows(self) -> Iterator[WindowTask]:
+        """None: no generator is needed."""
+        return iter(())
+
+    def collect(self, restored: RestoredWindow) -> bool:
+        raise AssertionError("an assembly has no windows")
+
+    def store(self) -> Outcome:
+        """Write the output; the row of the scene."""
+        rows: list[LedgerRow] = []
+        item = self.scene.item
+        error = self._error or attempt(lambda: rows.append(self._assemble()))
+        if error is not None:
+            return failed_row(self.tools.job, item, error, item.attempts + 1)
+        return rows[0]
+
+    def _assemble(self) -> LedgerRow:
+        begin = time.perf_counter()
+        layout, profile = scene_layout(self.tools.job, self.scene), self._profile()
+        is_tiff_wanted = output_codec(self.tools.job, self.scene) == "tiff"
+        row = (self._write_tiff if is_tiff_wanted else self._write_whole)(layout, profile)
+        return replace(row, seconds=row.seconds + time.perf_counter() - begin)
+
+    def _judge(self, extras: Sequence[Mapping[str, Any]]) -> LedgerRow:
+        """The row without its output, from what the windows' runs say of themselves.
+
+        Raises DistrustedError, as long as nothing is written.
+        """
+        tools, scene = self.tools, self.scene
+        meter = TrustMeter(len(scene.bands))
+        for extra in extras:
+            meter.merge(extra["trust"])
+        seams = [extra["seam_error"] for extra in extras if extra["seam_error"] is not None]
+        seam_error = max(seams, default=None)
+        trust = meter.result()
+        flags = check_trust(trust, seam_error, tools.job.config.trust)
+        return replace(
+            restored_row(tools, scene.item, trust, flags),
+            output=tools.job.output_key(scene.item.key),
+            num_windows=scene.num_windows,
+            input_pixels=scene.num_pixels,
+            output_pixels=scene.num_pixels * tools.job.scale**2,
+            seam_error=seam_error,
+            seconds=sum(extra["seconds"] for extra in extras),
+        )
+
+    def _profile(self) -> Profile:
+        tools, item = self.tools, self.scene.item
+        if is_tiff(item.key):
+            return tools.guarded(describe_tiff, tools.source.uri, item.key)[0]
+        return tools.guarded(photo.probe, tools.source.read(item.key))[0]
+
+    def _write_tiff(self, layout: TiffLayout, profile: Profile) -> LedgerRow:
+        """Copy the tiles of all windows into one file, behind its header; none is decoded."""
+        tools = self.tools
+        shape = (layout.num_bands, layout.height, layout.width)
+        metadata = profile_tags(profile, history=tools.history, shape=shape)
+        tagged = replace(layout, tags=metadata.tags)
+        expected = sum(source.num_bytes for source in self._runs)
+        output = tools.job.output_key(self.scene.item.key)
+        with Concatenation(tools.target, output, expected) as sink:
+            made = assemble(tagged, self._runs, read=tools.target.read, sink=sink)
+            row = self._judge(made.extras)
+        digests = b"".join(bytes.fromhex(part.sha256) for part in made.parts)
+        return replace(
+            row,
+            output_bytes=made.num_bytes,
+            output_sha256=hashlib.sha256(digests).hexdigest(),
+            output_parts=json.dumps([part.num_bytes for part in made.parts]),
+            lost=", ".join((*profile.lost, *metadata.lost)),
+        )
+
+    def _write_whole(self, layout: TiffLayout, profile: Profile) -> LedgerRow:
+        """Decode all windows and encode them as one picture, in memory."""
+        tools, read = self.tools, self.tools.target.read
+        footers = [
+            read_footer(layout, index, source=source, read=read)
+            for index, source in enumerate(self._runs)
+        ]
+        row = self._judge([footer.extra for footer in footers])
+        pixels: Pixels = np.empty((layout.num_bands, layout.height, layout.width), layout.dtype)
+        for index, source in enumerate(self._runs):
+            window = decode_run(layout, index, read(source.key))
+            place(pixels, window, layout.window_box(index))
+        codec = output_codec(tools.job, self.scene)
+        options = tools.job.config.output
+        content = photo.encode(Image(pixels, profile), codec, options, tools.history)
+        tools.target.write(row.output, content)
+        return replace(
+            row,
+            output_bytes=len(content),
+            output_sha256=hashlib.sha256(content).hexdigest(),
+            lost=", ".join(profile.lost),
+        )
+
+
+def _read_window(tools: RestoreTools, scene: Scene, box: Box) -> Pixels:
+    """Pixels (C,h,w) of a scene inside `box`: of a TIFF by ranges, of others from a copy that
+    the worker keeps decoded."""
+    if is_tiff(scene.item.key):
+        return tools.tiff_window(scene.item.key, box)
+    return crop(tools.decoded(scene.item.key), box)

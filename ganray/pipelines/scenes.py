@@ -1,0 +1,112 @@
+"""Which inputs are scenes: so large that several workers restore them, window by window."""
+
+import hashlib
+from pathlib import PurePosixPath
+
+from ganray.codecs import photo
+from ganray.codecs.tiff_windows import TiffWindows
+from ganray.codecs.tiled_tiff import TiffLayout
+from ganray.errors import TooLargeError, UnsupportedImageError
+from ganray.pipelines.restore_orders import SCENES_PREFIX, Pending, RestoreJob, Scene
+from ganray.pipelines.restore_tools import RestoreTools
+from ganray.raster.image import Profile
+from ganray.restoration.restorer import require_bands
+from ganray.storage import open_store
+
+STAGING_COMPRESSION = "zstd"
+
+
+def is_tiff(key: str) -> bool:
+    """Whether a key is named as a TIFF."""
+    return PurePosixPath(key).suffix.lower() in photo.SUFFIXES["tiff"]
+
+
+def describe_tiff(uri: str, key: str) -> tuple[Profile, int, int]:
+    """Profile, height and width of a TIFF, from its header, which is read by ranges."""
+    picture = TiffWindows(open_store(uri), key)
+    return picture.profile, picture.height, picture.width
+
+
+def find_tiff_scene(tools: RestoreTools, item: Pending) -> Scene | None:
+    """The scene that a TIFF is to become, or None if one worker restores it whole.
+
+    Raises TooLargeError if it is beyond the limit of scenes, or of the format of its output.
+    """
+    try:
+        profile, height, width = tools.guarded(describe_tiff, tools.source.uri, item.key)
+    except UnsupportedImageError:
+        # Read whole by another library, which says what it keeps of such a file.
+        return None
+    config, num_pixels = tools.job.config, height * width
+    if num_pixels <= tools.job.split_pixels:
+        return None
+    if num_pixels > config.limits.scene_pixels:
+        raise TooLargeError(
+            f"{width}x{height} is {num_pixels} pixels; limits.scene_pixels allows "
+            f"{config.limits.scene_pixels}"
+        )
+    if config.output.format not in ("same", "tiff"):
+        _require_whole(tools, height, width, f"as {config.output.format} it is written whole")
+    return make_scene(tools.job, item, profile, height, width)
+
+
+def find_picture_scene(
+    tools: RestoreTools, item: Pending, profile: Profile, height: int, width: int
+) -> Scene | None:
+    """The scene that a picture is to become that every worker decodes whole; None for most."""
+    _require_whole(tools, height, width, f"{profile.codec} is decoded whole")
+    if height * width <= tools.job.split_picture_pixels:
+        return None
+    return make_scene(tools.job, item, profile, height, width)
+
+
+def _require_whole(tools: RestoreTools, height: int, width: int, why: str) -> None:
+    limit = tools.job.config.limits.pixels
+    if height * width > limit:
+        raise TooLargeError(
+            f"{width}x{height} is {height * width} pixels; limits.pixels allows {limit}, since "
+            f"{why}. Raise it, or restore it from a tiled TIFF with output.format=tiff, which is "
+            "read and written window by window"
+        )
+
+
+def make_scene(job: RestoreJob, item: Pending, profile: Profile, height: int, width: int) -> Scene:
+    """A scene, whose place in staging follows from all that shapes its pixels.
+
+    Raises RestorationError if its bands do not fit the generator.
+    """
+    require_bands(profile.num_bands - (profile.alpha is not None), job.bands)
+    grid = job.grid(height, width)
+    identity = [item.key, item.etag, job.generator_digest, job.config.pixel_digest]
+    identity += [str(number) for number in (height, width, grid.window_stride)]
+    name = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:24]
+    return Scene(
+        item=item,
+        height=height,
+        width=width,
+        bands=profile.colorinterp,
+        dtype=profile.dtype,
+        codec=profile.codec,
+        num_windows=grid.num_windows,
+        staging=f"{SCENES_PREFIX}{name}/",
+    )
+
+
+def output_codec(job: RestoreJob, scene: Scene) -> str:
+    """The format that a scene is written in."""
+    wanted = job.config.output.format
+    return scene.codec if wanted == "same" else wanted
+
+
+def scene_layout(job: RestoreJob, scene: Scene) -> TiffLayout:
+    """The tiles and windows of a scene's output. Other formats use them in staging alone."""
+    grid = job.grid(scene.height, scene.width)
+    is_written = output_codec(job, scene) == "tiff"
+    return TiffLayout(
+        height=scene.height * job.scale,
+        width=scene.width * job.scale,
+        bands=scene.bands,
+        dtype=scene.dtype,
+        window_side=grid.window_stride * job.scale,
+        compression=job.config.output.tiff_compression if is_written else STAGING_COMPRESSION,
+    )

@@ -1,0 +1,142 @@
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ganray.pipelines.overlap import Budget, Clocks, Engine
+
+
+class FakeTask:
+    """A task of some windows, whose stages note what happens to them."""
+
+    def __init__(self, name: str, num_windows: int = 1, size: int = 1, fail: str = "") -> None:
+        self.name = name
+        self.held_bytes = 0
+        self.device_seconds = 0.0
+        self.num_windows = self.missing = num_windows
+        self.size = size
+        self.fail = fail
+
+    def load(self, budget: Budget) -> None:
+        if self.fail == "load":
+            raise ValueError(self.name)
+        self.held_bytes = budget.acquire(self.size)
+
+    def windows(self) -> Iterator[SimpleNamespace]:
+        for _ in range(self.num_windows):
+            yield SimpleNamespace(token=self)
+
+    def collect(self, restored: SimpleNamespace) -> bool:
+        self.missing -= 1
+        return self.missing == 0
+
+    def store(self) -> str:
+        if self.fail == "store":
+            raise ValueError(self.name)
+        return self.name
+
+
+def restore_later(tasks: Iterable[SimpleNamespace | None]) -> Iterator[SimpleNamespace]:
+    """A device that works on three windows at once, in another order."""
+    waiting: list[SimpleNamespace] = []
+    for task in tasks:
+        if task is not None:
+            waiting.append(task)
+        if task is None or len(waiting) == 3:
+            yield from (SimpleNamespace(task=item) for item in reversed(waiting))
+            waiting = []
+    yield from (SimpleNamespace(task=item) for item in reversed(waiting))
+
+
+def engine(committed: list[str], buffer_bytes: int = 100, threads: int = 2) -> Engine:
+    def commit(outcomes: Sequence[str]) -> None:
+        committed.extend(outcomes)
+
+    return Engine(
+        restore_later,
+        commit,
+        num_readers=threads,
+        num_writers=threads,
+        buffer_bytes=buffer_bytes,
+    )
+
+
+def never() -> bool:
+    return False
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(1, 300)), max_size=25),
+    st.integers(1, 4),
+    st.integers(1, 200),
+)
+def test_every_task_ends_once_and_is_committed_before_it_is_yielded(
+    shapes: list[tuple[int, int]], threads: int, buffer_bytes: int
+) -> None:
+    committed: list[str] = []
+    one = engine(committed, buffer_bytes, threads)
+    tasks = [FakeTask(str(i), windows, size) for i, (windows, size) in enumerate(shapes)]
+    seen = []
+    for outcome in one.run(tasks, never):
+        assert outcome in committed
+        seen.append(outcome)
+    assert sorted(seen) == sorted(task.name for task in tasks)
+    assert one._budget._free == buffer_bytes
+    one.close()
+
+
+@pytest.mark.parametrize("stage", ["load", "store"])
+def test_a_bug_in_a_stage_is_raised(stage: str) -> None:
+    one = engine([])
+    tasks = [FakeTask(str(i)) for i in range(5)] + [FakeTask("bad", fail=stage)]
+    with pytest.raises(ValueError, match="bad"):
+        list(one.run(tasks, never))
+    one.close()
+
+
+def test_a_commit_that_fails_ends_the_run() -> None:
+    def refuse(outcomes: Sequence[str]) -> None:
+        raise OSError("the ledger is gone")
+
+    one: Engine[str] = Engine(restore_later, refuse, num_readers=1, num_writers=1, buffer_bytes=10)
+    with pytest.raises(OSError, match="the ledger is gone"):
+        list(one.run([FakeTask("a")], never))
+    one.close()
+
+
+def test_after_a_stop_nothing_is_begun_and_what_was_begun_is_finished() -> None:
+    stopped = threading.Event()
+    one = engine([])
+    outcomes = []
+    for outcome in one.run((FakeTask(str(i)) for i in range(1000)), stopped.is_set):
+        outcomes.append(outcome)
+        stopped.set()
+    assert 1 <= len(outcomes) < 100
+    assert one._budget._free == 100
+    one.close()
+
+
+def test_what_is_larger_than_the_budget_is_admitted_alone() -> None:
+    budget = Budget(10)
+    held = budget.acquire(1000)
+    waiting = threading.Thread(target=lambda: budget.acquire(1))
+    waiting.start()
+    time.sleep(0.05)
+    assert waiting.is_alive()
+    budget.release(held)
+    waiting.join(5)
+    assert not waiting.is_alive()
+
+
+def test_a_stage_that_takes_too_long_is_named() -> None:
+    clocks = Clocks()
+    with clocks.stage("slow.png"):
+        time.sleep(0.02)
+        assert clocks.overdue(0.01) == "slow.png"
+        assert clocks.overdue(10) is None
+    assert clocks.overdue(0) is None

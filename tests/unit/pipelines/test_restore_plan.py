@@ -1,0 +1,37 @@
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ganray.ledger import ResumeRow
+from ganray.pipelines.restore_orders import Pending
+from ganray.pipelines.restore_plan import LARGEST_ORDER_BYTES, _groups, join
+from ganray.storage import ObjectInfo
+
+keys = st.sets(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=3))
+
+
+def row(key: str) -> ResumeRow:
+    return ResumeRow(key, "e", "g", "c", "restored", False, "", "", 1, key, "")
+
+
+@given(keys, keys)
+def test_a_listing_meets_its_rows_and_neither_loses_any(listed: set[str], known: set[str]) -> None:
+    infos = [ObjectInfo(key, 1, "e") for key in sorted(listed)]
+    pairs = list(join(infos, [row(key) for key in sorted(known)]))
+    found = Counter((info and info.key, kept and kept.key) for info, kept in pairs)
+    expected = Counter(
+        (k if k in listed else None, k if k in known else None) for k in listed | known
+    )
+    assert found == expected
+    assert [info.key for info, _ in pairs if info] == sorted(listed)
+
+
+@given(st.lists(st.integers(0, LARGEST_ORDER_BYTES * 2), max_size=30), st.integers(1, 7))
+def test_groups_keep_every_input_in_order_and_within_bounds(sizes: list[int], size: int) -> None:
+    items = [Pending(str(i), "", number) for i, number in enumerate(sizes)]
+    groups = list(_groups(items, size))
+    assert [item for group in groups for item in group] == items
+    for group in groups:
+        assert 1 <= len(group) <= size
+        assert len(group) == 1 or sum(i.num_bytes for i in group) <= LARGEST_ORDER_BYTES
