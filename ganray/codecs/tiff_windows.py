@@ -10,10 +10,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from ganray.codecs.tiff_decoding import decode_segment
 from ganray.codecs.tiff_directories import TagValues, open_tiff
 from ganray.codecs.tiff_metadata import FoundMetadata, find_metadata
 from ganray.codecs.tiff_pages import refuse_pages
-from ganray.codecs.tiff_samples import JPEG, WHITE_IS_ZERO, Samples, decode_segment, parse_samples
+from ganray.codecs.tiff_samples import JPEG, WHITE_IS_ZERO, Samples, parse_samples
 from ganray.codecs.tiff_segments import Segment, parse_segments
 from ganray.errors import UndecodableError
 from ganray.raster.image import Pixels, Profile

@@ -6,8 +6,9 @@ the end of a run. The latest row of a key is its state, wherever it stands. Star
 `ledger.py`.
 """
 
-from ganray.ledger.ledger import ROWS_PREFIX, SEGMENTS_PREFIX, Ledger
+from ganray.ledger.ledger import Ledger
 from ganray.ledger.row import LedgerRow, ResumeRow, State, Version
+from ganray.ledger.scan import ROWS_PREFIX, SEGMENTS_PREFIX
 
 __all__ = [
     "ROWS_PREFIX",

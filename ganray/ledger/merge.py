@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 
 from ganray.ledger.row import ORDER_COLUMNS
 
-_THREADS = 16
+# Few, since each keeps memory of its own for what it reads.
+_THREADS = 8
 
 
 def latest(table: pa.Table) -> pa.Table:

@@ -117,6 +117,11 @@ _BATCH_ROWS = 1024
 _DEFAULTS = {f.name: f.default for f in fields(LedgerRow) if f.default is not MISSING}
 
 
+def schema_of(names: Iterable[str]) -> pa.Schema:
+    """Return the schema of some columns."""
+    return pa.schema([SCHEMA.field(name) for name in names])
+
+
 def table_of(rows: Iterable[LedgerRow]) -> pa.Table:
     """Return rows as a table, in their own order."""
     columns = list(zip(*map(attrgetter(*COLUMNS), rows), strict=True)) or [()] * len(COLUMNS)
@@ -144,8 +149,10 @@ def conformed(table: pa.Table, names: Sequence[str]) -> pa.Table:
 
     What it lacks has its default; a `ValueError` says what cannot be a column of a ledger.
     """
-    arrays = [_conformed_column(table, SCHEMA.field(name)) for name in names]
-    return pa.Table.from_arrays(arrays, schema=pa.schema([SCHEMA.field(name) for name in names]))
+    schema = schema_of(names)
+    if table.schema.equals(schema):
+        return table
+    return pa.Table.from_arrays([_conformed_column(table, f) for f in schema], schema=schema)
 
 
 def _conformed_column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:

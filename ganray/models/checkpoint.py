@@ -31,8 +31,8 @@ VALUE_RANGE = (0.0, 1.0)
 class Checkpoint:
     """A generator with all that a restoration must know about it.
 
-    `digest` names the network and its weights, wherever they come from; `trained_on` and `training` are the provenance that the
-    training job wrote.
+    `digest` names the network and its weights, wherever they come from; `trained_on` and
+    `training` are the provenance that the training job wrote.
     """
 
     generator: nn.Module = field(repr=False)

@@ -23,7 +23,12 @@ from ganray.pipelines.overlap import Budget
 from ganray.pipelines.restore_config import TrustConfig
 from ganray.pipelines.restore_orders import Outcome, Pending, RestoreJob, Scene, SceneFound
 from ganray.pipelines.restore_tools import RestoreTools, out_of_memory
-from ganray.pipelines.scenes import find_picture_scene, find_tiff_scene, is_tiff
+from ganray.pipelines.scenes import (
+    describe_tiff,
+    find_picture_scene,
+    find_tiff_scene,
+    is_tiff,
+)
 from ganray.raster.image import Image, Pixels
 from ganray.raster.windows import place
 from ganray.restoration.canvas import RestoredWindow, WindowTask
@@ -66,13 +71,15 @@ class ImageTask:
         catalog.require_codec(self.item.key)
         require_bytes(self.item, limits.bytes)
         if is_tiff(self.item.key) and self.item.num_bytes > SMALL_FILE_BYTES:
-            self._scene = find_tiff_scene(tools, self.item)
+            self._scene = find_tiff_scene(
+                tools.job, self.item, lambda uri, key: tools.guarded(describe_tiff, uri, key)
+            )
             if self._scene is not None:
                 return
         data = tools.source.read(self.item.key)
         profile, height, width = tools.guarded(photo.probe, data)
         require_bands(profile.num_bands - (profile.alpha is not None), tools.job.bands)
-        self._scene = find_picture_scene(tools, self.item, profile, height, width)
+        self._scene = find_picture_scene(tools.job, self.item, profile, height, width)
         if self._scene is not None:
             return
         sample_bytes = profile.num_bands * np.dtype(profile.dtype).itemsize

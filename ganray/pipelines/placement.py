@@ -26,10 +26,7 @@ def choose_workers(plan: RestorePlan) -> RestoreWorkersConfig:
     is_fixed = workers.max == 0 or workers.in_process == "never" or workers.gpus
     if is_fixed or num_inputs > HANDFUL or os.environ.get("RAY_ADDRESS"):
         return workers
-    pixels = _pending_pixels(plan)
-    alone = pixels * seconds_per_pixel(plan)
-    # Even a single input keeps all workers busy: it is split.
-    if alone <= RAY_START_SECONDS + alone / workers.max:
+    if _pending_pixels(plan) * seconds_per_pixel(plan) <= RAY_START_SECONDS:
         return workers.model_copy(update={"max": 0})
     return workers
 

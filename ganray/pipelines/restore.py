@@ -10,7 +10,7 @@ from itertools import chain, islice
 
 from ganray.claim import Claim, claimed
 from ganray.config import to_yaml
-from ganray.errors import CodecError, RunFailedError
+from ganray.errors import CodecError, GanrayError, RunFailedError
 from ganray.ledger import Ledger, LedgerRow
 from ganray.pipelines.placement import choose_workers
 from ganray.pipelines.pool import run_pool
@@ -22,12 +22,13 @@ from ganray.pipelines.restore_orders import (
     Outcome,
     Pending,
     RestoreJob,
+    SceneFound,
     WorkOrder,
 )
 from ganray.pipelines.restore_plan import RestorePlan, plan_restoration, prepare
 from ganray.pipelines.restore_worker import RestoreWorker
 from ganray.pipelines.scene_book import SceneBook
-from ganray.pipelines.scenes import is_tiff
+from ganray.pipelines.scenes import find_tiff_scene, is_tiff
 from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.summary import InputCounts, RunFolder, Summary
 from ganray.pipelines.workers import ray_cluster
@@ -133,7 +134,7 @@ class _Run:
     def _outcomes(self, stop: GracefulStop) -> Iterator[Outcome]:
         """What workers report, wave by wave: inputs first, then windows and scenes as they
         come up. All waves share one cluster."""
-        images = self.plan.orders(self.workers.max)
+        images = self.plan.orders(self.workers.max, skip=self._split_ahead())
         with ExitStack() as cluster:
             while not stop.is_set():
                 found: Iterator[WorkOrder] = chain(self.scenes.orders(), images)
@@ -145,6 +146,25 @@ class _Run:
                     num_cpus = self.workers.max * self.workers.cpus
                     cluster.enter_context(ray_cluster(workers, num_cpus))
                 yield from run_pool(RestoreWorker, self.job, orders, workers, stop)
+
+    def _split_ahead(self) -> set[str]:
+        """Where inputs are fewer than workers, scenes are found here: the keys of these inputs.
+
+        Otherwise the worker that comes upon one finds it, and its windows wait for the next wave.
+        """
+        if len(self.plan.pending) >= self.workers.max:
+            return set()
+        found = set()
+        for item in self.plan.pending:
+            try:
+                scene = find_tiff_scene(self.job, item) if is_tiff(item.key) else None
+            except GanrayError:
+                # A worker fails it by name.
+                continue
+            if scene is not None:
+                self.scenes.take(SceneFound(scene))
+                found.add(item.key)
+        return found
 
     def _workers_for(self, orders: Sequence[WorkOrder]) -> RestoreWorkersConfig:
         """The pool, unless a few files are all that is left to be put together: that is mostly

@@ -70,12 +70,13 @@ class RestorePlan:
         """Inputs that this run brings to an end."""
         return len(self.pending) + len(self.unusable)
 
-    def orders(self, num_workers: int) -> Iterator[ImageOrder]:
+    def orders(self, num_workers: int, *, skip: set[str]) -> Iterator[ImageOrder]:
         """The pending inputs in groups: small enough to spread, large enough that the cost of an
-        order vanishes among them."""
+        order vanishes among them. Those in `skip` are taken care of."""
         share = len(self.pending) // (max(1, num_workers) * ORDERS_PER_WORKER)
         size = max(1, min(share, LARGEST_ORDER))
-        for number, items in enumerate(_groups(self.pending, size)):
+        pending = (item for item in self.pending if item.key not in skip)
+        for number, items in enumerate(_groups(pending, size)):
             yield ImageOrder(f"{number:07d}", items)
 
 

@@ -1,6 +1,7 @@
 """Which inputs are scenes: so large that several workers restore them, window by window."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from ganray.codecs import photo
@@ -8,12 +9,13 @@ from ganray.codecs.tiff_windows import TiffWindows
 from ganray.codecs.tiled_tiff import TiffLayout
 from ganray.errors import TooLargeError, UnsupportedImageError
 from ganray.pipelines.restore_orders import SCENES_PREFIX, Pending, RestoreJob, Scene
-from ganray.pipelines.restore_tools import RestoreTools
 from ganray.raster.image import Profile
 from ganray.restoration.restorer import require_bands
 from ganray.storage import open_store
 
 STAGING_COMPRESSION = "zstd"
+
+Describe = Callable[[str, str], tuple[Profile, int, int]]
 
 
 def is_tiff(key: str) -> bool:
@@ -27,18 +29,20 @@ def describe_tiff(uri: str, key: str) -> tuple[Profile, int, int]:
     return picture.profile, picture.height, picture.width
 
 
-def find_tiff_scene(tools: RestoreTools, item: Pending) -> Scene | None:
+def find_tiff_scene(
+    job: RestoreJob, item: Pending, describe: Describe = describe_tiff
+) -> Scene | None:
     """The scene that a TIFF is to become, or None if one worker restores it whole.
 
     Raises TooLargeError if it is beyond the limit of scenes, or of the format of its output.
     """
     try:
-        profile, height, width = tools.guarded(describe_tiff, tools.source.uri, item.key)
+        profile, height, width = describe(job.config.source, item.key)
     except UnsupportedImageError:
         # Read whole by another library, which says what it keeps of such a file.
         return None
-    config, num_pixels = tools.job.config, height * width
-    if num_pixels <= tools.job.split_pixels:
+    config, num_pixels = job.config, height * width
+    if num_pixels <= job.split_pixels:
         return None
     if num_pixels > config.limits.scene_pixels:
         raise TooLargeError(
@@ -46,22 +50,22 @@ def find_tiff_scene(tools: RestoreTools, item: Pending) -> Scene | None:
             f"{config.limits.scene_pixels}"
         )
     if config.output.format not in ("same", "tiff"):
-        _require_whole(tools, height, width, f"as {config.output.format} it is written whole")
-    return make_scene(tools.job, item, profile, height, width)
+        _require_whole(job, height, width, f"{config.output.format} is written whole")
+    return make_scene(job, item, profile, height, width)
 
 
 def find_picture_scene(
-    tools: RestoreTools, item: Pending, profile: Profile, height: int, width: int
+    job: RestoreJob, item: Pending, profile: Profile, height: int, width: int
 ) -> Scene | None:
     """The scene that a picture is to become that every worker decodes whole; None for most."""
-    _require_whole(tools, height, width, f"{profile.codec} is decoded whole")
-    if height * width <= tools.job.split_picture_pixels:
+    _require_whole(job, height, width, f"{profile.codec} is decoded whole")
+    if height * width <= job.split_picture_pixels:
         return None
-    return make_scene(tools.job, item, profile, height, width)
+    return make_scene(job, item, profile, height, width)
 
 
-def _require_whole(tools: RestoreTools, height: int, width: int, why: str) -> None:
-    limit = tools.job.config.limits.pixels
+def _require_whole(job: RestoreJob, height: int, width: int, why: str) -> None:
+    limit = job.config.limits.pixels
     if height * width > limit:
         raise TooLargeError(
             f"{width}x{height} is {height * width} pixels; limits.pixels allows {limit}, since "

@@ -22,6 +22,7 @@ from tests.integration.command import ganray, ganray_here
 from tests.integration.pictures import encoded, write_pictures
 
 DONE, FAILED, USAGE, SOME_FAILED = 0, 1, 2, 3
+ON_RAY = "workers.max=2", "workers.in_process=never"
 
 
 def upload(folder: Path, uri: str) -> None:
@@ -42,7 +43,7 @@ def test_the_sample_is_restored_from_bucket_to_bucket_by_two_workers(
 ) -> None:
     source, target = f"{bucket}/archive", f"{bucket}/restored"
     upload(sample, source)
-    first = ganray("restore", f"source={source}", f"target={target}", "workers.max=2")
+    first = ganray("restore", f"source={source}", f"target={target}", *ON_RAY)
     assert first.code == SOME_FAILED, first.text
     assert "damaged/truncated-coffee.png" in first.output
 
@@ -79,9 +80,9 @@ def test_the_sample_is_restored_from_bucket_to_bucket_by_two_workers(
 
 def test_ray_and_the_process_itself_restore_the_same_bytes(tmp_path: Path) -> None:
     write_pictures(tmp_path / "archive", 3)
-    for workers, target in ((0, "alone"), (2, "ray")):
+    for workers, target in ((("workers.max=0",), "alone"), (ON_RAY, "ray")):
         words = f"source={tmp_path}/archive", f"target={tmp_path}/{target}"
-        assert ganray("restore", *words, f"workers.max={workers}").code == DONE
+        assert ganray("restore", *words, *workers).code == DONE
     for path in sorted((tmp_path / "archive").iterdir()):
         alone, ray = (Image.open(tmp_path / name / path.name) for name in ("alone", "ray"))
         assert np.array_equal(np.asarray(alone), np.asarray(ray))
@@ -104,7 +105,7 @@ def test_a_driver_killed_in_the_middle_redoes_nothing_and_loses_nothing(tmp_path
     number = 60
     write_pictures(tmp_path / "archive", number, side=320)
     target = tmp_path / "restored"
-    words = ["restore", f"source={tmp_path}/archive", f"target={target}", "workers.max=2"]
+    words = ["restore", f"source={tmp_path}/archive", f"target={target}", *ON_RAY]
     driver = subprocess.Popen([sys.executable, "-m", "ganray", *words], stdout=subprocess.DEVNULL)
     rows = target / "_ganray" / "ledger" / "rows"
     wait_until(lambda: rows.is_dir() and len(list(rows.glob("*.parquet"))) >= 5)
@@ -265,6 +266,8 @@ def test_the_runs_files_stand_in_the_target(tmp_path: Path) -> None:
     assert {path.name for path in run.iterdir()} == {"config.yaml", "summary.json", "events.jsonl"}
     assert json.loads((run / "summary.json").read_text())["run_id"] == run.name
     assert len(list((target / "_ganray" / "ledger").rglob("*.parquet"))) == 1
+    (found,) = (target / "_ganray" / "generators").glob("*.cpu.json")
+    assert json.loads(found.read_text())["seam_error"] <= 1e-5
 
 
 def wait_until(condition, seconds: float = 120) -> None:
@@ -280,3 +283,11 @@ def end(processes: list[psutil.Process]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(processes, timeout=10)
+
+
+def test_a_handful_of_images_does_not_wait_for_a_cluster(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "archive", 3)
+    words = f"source={tmp_path}/archive", f"target={tmp_path}/restored", "workers.max=8"
+    assert ganray_here("restore", *words).code == DONE
+    (events,) = (tmp_path / "restored" / "_ganray" / "runs").glob("*/events.jsonl")
+    assert json.loads(events.read_text().partition("\n")[0])["workers"] == 0
