@@ -6,6 +6,8 @@ ICC profile, EXIF, XMP and resolution are kept. What Pillow would reduce or drop
 """
 
 import io
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
@@ -50,6 +52,9 @@ TIFF_NO_PICTURE = {1: "overviews", 4: "transparency mask", 5: "overviews"}
 TIFF_BITS_PER_SAMPLE = 258
 GEOTIFF_TAGS = {33550, 33922, 34264, 34735, 42113}
 TIFF_COMPRESSIONS = {"deflate": "tiff_adobe_deflate", "zstd": "zstd", "none": "raw"}
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_CHUNK_BYTES = 12
+"""Length, name and checksum of a chunk."""
 WEBP_LONGEST_SIDE = 16383
 JPEG_LONGEST_SIDE = 65535
 
@@ -79,6 +84,8 @@ def decode(data: bytes, *, max_pixels: int) -> Image:
     Raises UndecodableError, UnsupportedImageError or TooLargeError.
     """
     with _open(data) as picture:
+        if picture.format == "PNG":
+            _require_png_checksums(data)
         profile = _profile(picture, data)
         num_pixels = picture.width * picture.height
         if num_pixels > max_pixels:
@@ -210,6 +217,19 @@ def _further_frames(picture: PillowImage.Image) -> list[int]:
     # Pillow would keep what only an overview says.
     picture.info = dict(info)
     return kinds
+
+
+def _require_png_checksums(data: bytes) -> None:
+    """Raise UndecodableError for a chunk that is not what was written: Pillow shows it as it is."""
+    offset = len(PNG_SIGNATURE)
+    while offset + PNG_CHUNK_BYTES <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, offset)
+        end = offset + PNG_CHUNK_BYTES + length
+        found = zlib.crc32(memoryview(data)[offset + 4 : end - 4])
+        if end <= len(data) and found != int.from_bytes(data[end - 4 : end]):
+            name = kind.decode("latin-1")
+            raise UndecodableError(f"damaged image: the checksum of its {name} chunk is wrong")
+        offset = end
 
 
 def _bits_per_sample(picture: PillowImage.Image, data: bytes) -> tuple[int, ...]:

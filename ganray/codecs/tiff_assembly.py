@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from ganray.codecs.tiff_overviews import SharedOverviews
-from ganray.codecs.tiff_runs import ReadRange, RunFooter, RunSource, Segment, read_footer
+from ganray.codecs.tiff_runs import LevelBytes, ReadRange, RunFooter, RunSource, read_footer
 from ganray.codecs.tiff_tags import file_bytes, pack_file
 from ganray.codecs.tiled_tiff import TiffLayout, directories
 from ganray.errors import UndecodableError
@@ -88,14 +88,14 @@ def assemble(
             for chunk in overviews.read(level, CHUNK_BYTES):
                 front.write(chunk)
     for level in range(layout.num_shared_levels, 0, -1):
-        for chunk in _read_level([footer.segments[level] for footer in footers], runs, read):
+        for chunk in _read_level([footer.levels[level] for footer in footers], runs, read):
             front.write(chunk)
     assert front.num_bytes == tables[0].start, "the overviews are not where the header says"
     for run, footer in zip(runs, footers, strict=True):
-        sink.copy(run.key, footer.segments[0].start, footer.segments[0].end)
+        sink.copy(run.key, footer.levels[0].start, footer.levels[0].end)
     return AssembledTiff(
         num_bytes=tables[0].start + tables[0].num_bytes,
-        parts=(front.part, *(Part(footer.segments[0].end, footer.sha256) for footer in footers)),
+        parts=(front.part, *(Part(footer.levels[0].end, footer.sha256) for footer in footers)),
         extras=tuple(footer.extra for footer in footers),
     )
 
@@ -178,24 +178,24 @@ def _header(layout: TiffLayout, tables: Sequence[_Table], classic_bytes: int) ->
 
 
 def _read_level(
-    segments: Sequence[Segment], runs: Sequence[RunSource], read: ReadRange
+    stretches: Sequence[LevelBytes], runs: Sequence[RunSource], read: ReadRange
 ) -> Iterator[bytes]:
     """One overview level of all windows in turn, in chunks, checked against its checksums."""
 
-    def chunk_of(request: tuple[RunSource, Segment, int]) -> bytes:
-        run, segment, start = request
-        return read(run.key, start, min(start + CHUNK_BYTES, segment.end))
+    def chunk_of(request: tuple[RunSource, LevelBytes, int]) -> bytes:
+        run, stretch, start = request
+        return read(run.key, start, min(start + CHUNK_BYTES, stretch.end))
 
     requests = [
-        (run, segment, start)
-        for run, segment in zip(runs, segments, strict=True)
-        for start in range(segment.start, segment.end, CHUNK_BYTES)
+        (run, stretch, start)
+        for run, stretch in zip(runs, stretches, strict=True)
+        for start in range(stretch.start, stretch.end, CHUNK_BYTES)
     ]
     crc = 0
-    for (run, segment, start), chunk in zip(requests, _read_ahead(chunk_of, requests), strict=True):
-        crc = zlib.crc32(chunk, 0 if start == segment.start else crc)
+    for (run, stretch, start), chunk in zip(requests, _read_ahead(chunk_of, requests), strict=True):
+        crc = zlib.crc32(chunk, 0 if start == stretch.start else crc)
         yield chunk
-        if start + CHUNK_BYTES >= segment.end and crc != segment.crc:
+        if start + CHUNK_BYTES >= stretch.end and crc != stretch.crc:
             raise UndecodableError(
                 f"{run.key}: a damaged run: its overviews differ from their checksum; restore "
                 "the window again"

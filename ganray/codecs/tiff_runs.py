@@ -20,7 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from ganray.codecs.tiff_tiles import compress, decode_tile, decompress, encode_tile, halve
+from ganray.codecs.tiff_tiles import (
+    compress,
+    decode_tile,
+    decompress,
+    encode_tile,
+    halve,
+    interleave,
+    separate,
+)
 from ganray.codecs.tiled_tiff import TiffLayout
 from ganray.errors import UndecodableError
 from ganray.raster.image import Pixels
@@ -47,7 +55,7 @@ class RunSource:
 
 
 @dataclass(frozen=True)
-class Segment:
+class LevelBytes:
     """The tiles of one level inside a run: their range of bytes, and its CRC-32."""
 
     start: int
@@ -59,13 +67,13 @@ class Segment:
 class RunFooter:
     """The index of a run.
 
-    `tile_bytes` and `segments` are in order of levels, and the tiles of a level row by row.
+    `tile_bytes` and `levels` are in order of levels, and the tiles of a level row by row.
     `sha256` is that of level 0. `pixels` (C,h,w) are those of the first level above the shared
     ones, None if there is none.
     """
 
     tile_bytes: tuple[tuple[int, ...], ...]
-    segments: tuple[Segment, ...]
+    levels: tuple[LevelBytes, ...]
     sha256: str
     extra: Mapping[str, Any]
     pixels: Pixels | None = field(repr=False)
@@ -82,7 +90,7 @@ def encode_run(
     levels: list[list[bytes]] = []
     for level in range(layout.num_shared_levels + 1):
         pixels = halve(pixels) if level else pixels
-        levels.append([encode_tile_at(layout, pixels, box) for box in _tile_boxes(layout, pixels)])
+        levels.append(list(_encode_tiles(layout, pixels)))
     described = {
         "layout": layout.digest,
         "window": index,
@@ -95,11 +103,6 @@ def encode_run(
     rest = _encode_rest(layout, pixels)
     trailer = _TRAILER.pack(MAGIC, len(packed), len(rest), _crc([packed, rest]))
     return b"".join((*chain.from_iterable(levels), packed, rest, trailer))
-
-
-def encode_tile_at(layout: TiffLayout, pixels: Pixels, box: Box) -> bytes:
-    """Encode the tile that begins in `box`, which an edge may have cut."""
-    return encode_tile(crop(pixels, box), layout.tile_side, layout.compression)
 
 
 def read_footer(layout: TiffLayout, index: int, *, source: RunSource, read: ReadRange) -> RunFooter:
@@ -115,14 +118,15 @@ def read_footer(layout: TiffLayout, index: int, *, source: RunSource, read: Read
             f"expected window {index}; restore the window again"
         )
     tile_bytes = tuple(tuple(sizes) for sizes in described["tile_bytes"])
-    edges = list(accumulate((sum(sizes) for sizes in tile_bytes), initial=0))
+    edges = list(accumulate(map(sum, tile_bytes), initial=0))
     _check_tiles(layout, index, source, tile_bytes)
     if edges[-1] + len(packed) + len(rest) + _TRAILER.size != source.num_bytes:
         raise _damaged(source, f"{source.num_bytes} bytes do not add up to its tiles and footer")
     return RunFooter(
         tile_bytes=tile_bytes,
-        segments=tuple(
-            Segment(*pair, crc) for pair, crc in zip(pairwise(edges), described["crc"], strict=True)
+        levels=tuple(
+            LevelBytes(*edge, crc)
+            for edge, crc in zip(pairwise(edges), described["crc"], strict=True)
         ),
         sha256=described["sha256"],
         extra=described["extra"],
@@ -134,7 +138,7 @@ def decode_run(layout: TiffLayout, index: int, data: bytes) -> Pixels:
     """The pixels (C,H,W) of a whole run. Raises UndecodableError if it is not intact."""
     source = RunSource(f"window {index}", len(data))
     footer = read_footer(layout, index, source=source, read=lambda key, start, end: data[start:end])
-    full = footer.segments[0]
+    full = footer.levels[0]
     if _sha256([data[full.start : full.end]]) != footer.sha256:
         raise _damaged(source, "its tiles differ from their checksum")
     window = layout.window_box(index)
@@ -145,6 +149,11 @@ def decode_run(layout: TiffLayout, index: int, data: bytes) -> Pixels:
         tile = decode_tile(data[start:end], shape, layout.dtype, layout.compression)
         place(pixels, crop(tile, box.shift(box.top, box.left)), box)
     return pixels
+
+
+def _encode_tiles(layout: TiffLayout, pixels: Pixels) -> Iterator[bytes]:
+    for box in _tile_boxes(layout, pixels):
+        yield encode_tile(crop(pixels, box), layout.tile_side, layout.compression)
 
 
 def _tile_boxes(layout: TiffLayout, pixels: Pixels) -> Iterator[Box]:
@@ -160,8 +169,7 @@ def _encode_rest(layout: TiffLayout, pixels: Pixels) -> bytes:
     """Half the size of the last shared level, for the levels above it."""
     if layout.num_shared_levels == len(layout.levels) - 1:
         return b""
-    interleaved = np.ascontiguousarray(np.moveaxis(halve(pixels), 0, -1))
-    return compress(interleaved, _PIXELS_COMPRESSION)
+    return compress(interleave(halve(pixels)), _PIXELS_COMPRESSION)
 
 
 def _decode_rest(layout: TiffLayout, index: int, rest: bytes) -> Pixels | None:
@@ -170,7 +178,7 @@ def _decode_rest(layout: TiffLayout, index: int, rest: bytes) -> Pixels | None:
         return None
     box = layout.window_box(index, level)
     shape = (box.height, box.width, layout.num_bands)
-    return np.moveaxis(decompress(rest, shape, layout.dtype, _PIXELS_COMPRESSION), -1, 0)
+    return separate(decompress(rest, shape, layout.dtype, _PIXELS_COMPRESSION))
 
 
 def _read_footer_bytes(source: RunSource, read: ReadRange) -> tuple[bytes, bytes]:

@@ -16,9 +16,10 @@ from ganray.codecs.tiff_metadata import FoundMetadata, find_metadata
 from ganray.codecs.tiff_pages import refuse_pages
 from ganray.codecs.tiff_samples import JPEG, WHITE_IS_ZERO, Samples, parse_samples
 from ganray.codecs.tiff_segments import Segment, parse_segments
+from ganray.codecs.tiff_tiles import separate
 from ganray.errors import UndecodableError
 from ganray.raster.image import Pixels, Profile
-from ganray.raster.windows import Box
+from ganray.raster.windows import Box, place
 from ganray.storage import Store
 
 BLOCK_BYTES = 64 << 10
@@ -84,10 +85,9 @@ class TiffWindows:
         shared = segment.box.intersect(box)
         source = shared.shift(segment.box.top, segment.box.left)
         target = shared.shift(box.top, box.left)
-        bands = slice(None) if segment.band is None else slice(segment.band, segment.band + 1)
-        pixels[bands, target.top : target.bottom, target.left : target.right] = np.moveaxis(
-            decoded[source.top : source.bottom, source.left : source.right], -1, 0
-        )
+        planes = pixels if segment.band is None else pixels[segment.band : segment.band + 1]
+        inside = decoded[source.top : source.bottom, source.left : source.right]
+        place(planes, separate(inside), target)
 
 
 class _HeaderReader:

@@ -20,7 +20,7 @@ from ganray.ledger.segment import read_rows, write_rows, write_segment
 from ganray.storage import ObjectInfo, Store
 
 _GROWTH = 2
-_MOST_MERGED = 25
+_MOST_MERGED = 50
 """Segments that are merged at once: with all columns, each takes about 2 MB."""
 
 

@@ -13,12 +13,10 @@ from ganray.errors import StorageError
 from ganray.ledger.row import COLUMNS, REPEATED_COLUMNS, conformed, schema_of
 from ganray.storage import Concatenation, ObjectInfo, Store
 
-# Small groups and pages, because a merge holds one of each column of each segment; Zstandard
-# where it helps alone, because a column's decoder takes 0.1 MB.
-ROW_GROUP_ROWS = 2048
-_ZSTANDARD = ("key", "etag", "reason", "output", "output_sha256", "output_parts")
+# Small groups and pages, because a merge holds one of each column of each segment.
+ROW_GROUP_ROWS = 8192
 _OPTIONS = {
-    "compression": {name: "zstd" if name in _ZSTANDARD else "snappy" for name in COLUMNS},
+    "compression": "zstd",
     "data_page_size": 32 << 10,
     "use_dictionary": list(REPEATED_COLUMNS),
     "write_page_checksum": True,
@@ -91,7 +89,7 @@ def _opened(store: Store, info: ObjectInfo, buffer_bytes: int) -> Any:
 
 
 def _parquet(source: Any) -> pq.ParquetFile:
-    return pq.ParquetFile(source, page_checksum_verification=True)
+    return pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False)
 
 
 def _present(file: pq.ParquetFile, columns: Sequence[str]) -> list[str]:

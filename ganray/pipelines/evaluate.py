@@ -17,7 +17,7 @@ from ganray.config import to_yaml
 from ganray.degradation.recipe import RecipeField
 from ganray.errors import CodecError, ConfigError, EmptyArchiveError, RestorationError
 from ganray.evaluation.metrics import METRICS
-from ganray.manifest import Selection
+from ganray.manifest import Globs, Selection
 from ganray.models.checkpoint import load_checkpoint
 from ganray.pipelines.archives import (
     Refused,
@@ -47,7 +47,7 @@ Values = dict[str, float | None]
 class EvaluateConfig(Selection):
     """The evaluate job: by default the shipped generator on the sample's held-out images."""
 
-    generators: tuple[str, ...] = ("compact-x2",)
+    generators: Globs = ("compact-x2",)
     """Files, URIs or catalog names of generators of one scale; bicubic is always measured."""
     archive: str = "sample:held-out"
     """URI or folder of references, from which pairs are synthesised."""

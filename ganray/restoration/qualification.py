@@ -25,7 +25,7 @@ TOLERATED_STEPS = 1
 """Largest difference from float32, in steps of 8 bits, that `precision=auto` accepts."""
 SMALLEST_SPEEDUP = 1.2
 HALF_TYPES = {"cuda": ("float16", "bfloat16"), "cpu": ("bfloat16",)}
-PATCH_SIDE = 256
+PATCH_SIDE = 128
 TIMED_SIDE = 64
 SEAM_CORE = 64
 

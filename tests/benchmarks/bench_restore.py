@@ -1,100 +1,72 @@
-"""CPU per tile of the restore job, in this process and on Ray, against the bare generator loop.
+"""Ratios of the restore job: speed, overhead, scaling, memory, start-up, saturation.
 
-    make bench
+    make bench                                                   all of it, a quarter of an hour
+    python tests/benchmarks/bench_restore.py --quick             fewer, smaller, once
+    python tests/benchmarks/bench_restore.py startup memory      only these
 
-Tiles are small JPEG files, where overhead shows most. CPU is that of all processes of a job, as
-the slope between two archive sizes, so that start-up does not count. Compare ratios: figures of
-one run on a shared machine mean little.
+Every ratio is of two sides that alternate in this run, and its median is printed, with the
+range. Seconds and megabytes of a machine that is shared with others mean little beside
+ratios. What each figure means stands in its module:
+
+    end_to_end   end_to_end.py    S3 → S3 over the generator's own loop
+    tiles        small_tiles.py   CPU beside the generator, against a pipeline of Ray Data
+    workers      scaling.py       two workers over one
+    memory       peak_memory.py   peaks of ten times the archive, ten times the scene
+    startup      startup.py       seconds to the first row, part by part
+    device       saturation.py    the fastest device that can be fed, and what holds it up
+    stage        saturation.py    codecs in a worker's threads against stages of their own
 """
 
-import io
-import subprocess
-import sys
+import argparse
 import tempfile
-import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import psutil
-import torch
-from PIL import Image
+import end_to_end
+import peak_memory
+import saturation
+import scaling
+import small_tiles
+import startup
+from measuring import Figure
 
-from ganray.raster.image import to_float
-from ganray.restoration import Restorer
-
-SIDE = 256
-FEW, MANY = 40, 160
+BENCHMARKS: dict[str, Callable[..., list[Figure]]] = {
+    "end_to_end": end_to_end.run,
+    "tiles": small_tiles.run,
+    "workers": scaling.run,
+    "memory": peak_memory.run,
+    "startup": startup.run,
+    "device": saturation.run_device,
+    "stage": saturation.run_stage,
+}
 
 
 def main() -> None:
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for number in (FEW, MANY):
-            write_tiles(folder / f"archive-{number}", number)
-        bare = bare_loop(folder / f"archive-{FEW}")
-        print(f"bare generator loop        {1000 * bare:7.1f} ms of CPU per tile of {SIDE}x{SIDE}")
-        for workers, label in ((0, "restore, in the process"), (2, "restore, 2 Ray workers")):
-            slope = job_slope(folder, workers)
-            print(f"{label:26} {1000 * slope:7.1f} ms, {slope / bare:5.2f} of the bare loop")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--quick", action="store_true", help="fewer, smaller, once")
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(BENCHMARKS)
+    if unknown:
+        parser.error(f"unknown {', '.join(sorted(unknown))}; choose of {', '.join(BENCHMARKS)}")
+    for name, benchmark in BENCHMARKS.items():
+        if not arguments.names or name in arguments.names:
+            run(name, benchmark, quick=arguments.quick)
 
 
-def write_tiles(folder: Path, number: int) -> None:
-    folder.mkdir()
-    for index in range(number):
-        rng = np.random.default_rng(index)
-        coarse = rng.integers(0, 256, (SIDE // 4, SIDE // 4, 3), dtype=np.uint8)
-        picture = Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-        picture.save(folder / f"{index:05d}.jpg", quality=90)
-
-
-def bare_loop(folder: Path) -> float:
-    """CPU seconds per tile of the generator alone, on decoded tiles in memory."""
-    restorer = Restorer.load("compact-x2")
-    tiles = []
-    for path in sorted(folder.iterdir()):
-        pixels = np.asarray(Image.open(io.BytesIO(path.read_bytes())))
-        tiles.append(torch.from_numpy(to_float(np.moveaxis(pixels, -1, 0)))[None])
-    tiles = [tile.contiguous(memory_format=torch.channels_last) for tile in tiles]
-    with torch.inference_mode():
-        restorer.generator(tiles[0])
-        begin = time.process_time()
-        for tile in tiles:
-            restorer.generator(tile)
-    return (time.process_time() - begin) / len(tiles)
-
-
-def job_slope(folder: Path, workers: int) -> float:
-    """CPU seconds per further tile of `ganray restore`."""
-    few, many = (job_cpu(folder, number, workers) for number in (FEW, MANY))
-    return (many - few) / (MANY - FEW)
-
-
-def job_cpu(folder: Path, number: int, workers: int) -> float:
-    target = folder / f"restored-{number}-{workers}"
-    words = f"source={folder}/archive-{number}", f"target={target}", f"workers.max={workers}"
-    command = [sys.executable, "-m", "ganray", "restore", *words]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    seconds: dict[int, float] = {}
-    watcher = threading.Thread(target=watch, args=(psutil.Process(process.pid), seconds))
-    watcher.start()
-    if process.wait():
-        raise SystemExit(f"{' '.join(command)} failed")
-    watcher.join()
-    return sum(seconds.values())
-
-
-def watch(process: psutil.Process, seconds: dict[int, float]) -> None:
-    """Keep the largest CPU time seen of `process` and of everything below it."""
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-        try:
-            for member in [process, *process.children(recursive=True)]:
-                times = member.cpu_times()
-                seconds[member.pid] = times.user + times.system
-        except psutil.NoSuchProcess:
-            pass
-        time.sleep(0.1)
+def run(name: str, benchmark: Callable[..., list[Figure]], *, quick: bool) -> None:
+    """Print a benchmark's part of the table as soon as it is there."""
+    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="ganray-bench-") as folder:
+        figures = benchmark(Path(folder), quick=quick)
+    print(f"\n{name}, {time.perf_counter() - begin:.0f} s")
+    widths = [max(len(figure.what) for figure in figures), max(len(f.value) for f in figures)]
+    for figure in figures:
+        line = f"  {figure.what:<{widths[0]}}  {figure.value:>{widths[1]}}  {figure.note}"
+        print(line.rstrip(), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the benchmarks restore, and by what: archives of made-up pictures, generators of no merit."""
+"""What the benchmarks restore, and by what: made-up pictures, a generator of no merit."""
 
 import io
 from itertools import cycle, islice
@@ -14,17 +14,18 @@ from ganray.models.checkpoint import Provenance, build_generator, encode_checkpo
 from ganray.storage import open_store
 
 NUM_PICTURES = 16
-TILE = 256
 TIFF_TILE = 256
 
 
 def write_archive(uri: str, number: int, side: int, suffixes: tuple[str, ...] = (".jpg",)) -> str:
     """Write `number` pictures below a folder or s3:// URI, and return the URI."""
     store = open_store(uri)
-    pictures = [_encode(picture(side, seed), s) for seed in range(NUM_PICTURES) for s in suffixes]
-    kinds = islice(cycle(suffixes), NUM_PICTURES * len(suffixes))
-    contents = cycle(list(zip(pictures, kinds, strict=True)))
-    for index, (content, suffix) in enumerate(islice(contents, number)):
+    files = [
+        (suffix, _encode(picture(side, seed), suffix))
+        for seed in range(NUM_PICTURES)
+        for suffix in suffixes
+    ]
+    for index, (suffix, content) in enumerate(islice(cycle(files), number)):
         store.write(f"{index:06d}{suffix}", content)
     return uri
 

@@ -142,7 +142,8 @@ class _Tree:
     def _look_at(self, process: psutil.Process) -> None:
         times = process.cpu_times()
         self._cpu[process] = times.user + times.system
-        self._peaks[process] = _peak_megabytes(process.pid)
+        # One that is ending has no memory left to speak of.
+        self._peaks[process] = max(self._peaks.get(process, 0.0), _peak_megabytes(process.pid))
         # A worker gets its title when it gets its work.
         if process not in self._workers and process != self._root:
             title = (process.cmdline() or [""])[0]

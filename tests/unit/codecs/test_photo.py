@@ -558,3 +558,15 @@ def test_the_beginning_of_a_file_is_enough_for_its_header(codec: str) -> None:
     data = store(noise("RGB", 200, 200), codec)
     assert len(data) > 4096
     assert probe(data[:2048])[1:] == (200, 200)
+
+
+def test_a_png_whose_checksum_is_wrong_is_damaged() -> None:
+    buffer = io.BytesIO()
+    PillowImage.new("RGB", (16, 16), "red").save(buffer, "PNG")
+    data = bytearray(buffer.getvalue())
+    assert decode(bytes(data), max_pixels=1000).pixels.shape == (3, 16, 16)
+    start = data.index(b"IDAT") - 4
+    length = int.from_bytes(data[start : start + 4])
+    data[start + 8 + length] ^= 1
+    with pytest.raises(UndecodableError, match="checksum of its IDAT chunk"):
+        decode(bytes(data), max_pixels=1000)

@@ -19,7 +19,7 @@ from ganray.errors import UndecodableError
 from ganray.raster.windows import crop
 from tests.unit.codecs.tiff_files import BANDS, Memory, make_tiff, noise, store_runs
 
-some_examples = settings(max_examples=60, deadline=None)
+some_examples = settings(max_examples=40, deadline=None)
 
 layouts = st.builds(
     TiffLayout,
@@ -123,7 +123,7 @@ def test_a_changed_byte_of_a_run_is_noticed(
     stored: tuple[Memory, list[RunSource]], position: int, mask: int
 ) -> None:
     whole, runs = stored
-    image_bytes = read_footer(SMALL, 1, source=runs[1], read=whole.read).segments[0].end
+    image_bytes = read_footer(SMALL, 1, source=runs[1], read=whole.read).levels[0].end
     run = bytearray(whole.objects["run-1"])
     position %= len(run)
     run[position] ^= mask
@@ -194,7 +194,7 @@ def test_the_image_itself_is_copied_and_never_read(monkeypatch: pytest.MonkeyPat
     layout = TiffLayout(600, 700, BANDS[3], "uint8", 256, "none", tile_sides=(64,))
     memory, runs = store_runs(layout, noise(layout))
     ends = {
-        run.key: read_footer(layout, index, source=run, read=memory.read).segments[0].end
+        run.key: read_footer(layout, index, source=run, read=memory.read).levels[0].end
         for index, run in enumerate(runs)
     }
     memory.reads.clear()

@@ -6,7 +6,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ganray.codecs.tiff_tags import Code, Kind, Tag, file_bytes, numbers_tag, pack_file
+from ganray.codecs.tiff_tags import Code, Kind, Tag, file_bytes, numbers_tag, pack_file, text_tag
 from ganray.codecs.tiff_tiles import decode_tile, encode_tile, halve
 from ganray.codecs.tiled_tiff import TiffLayout, directories
 
@@ -97,6 +97,17 @@ def test_offsets_behind_4_gib_are_written_as_such() -> None:
     with tifffile.TiffFile(io.BytesIO(data + bytes(100))) as tiff:
         assert [page.dataoffsets for page in tiff.pages] == [tuple(o.ravel()) for o in offsets]
         assert [page.databytecounts for page in tiff.pages] == [tuple(c.ravel()) for c in counts]
+
+
+def test_overviews_have_tags_of_their_own() -> None:
+    described, counted = text_tag(Code.DESCRIPTION, "image"), text_tag(42113, "0")
+    layout = TiffLayout(
+        1100, 900, ("gray",), "uint8", 512, tags=(described,), overview_tags=(counted,)
+    )
+    empty = [np.zeros(layout.tile_grid(n)) for n in range(len(layout.levels))]
+    found = [{tag.code for tag in tags} for tags in directories(layout, empty, empty, big=False)]
+    assert [Code.DESCRIPTION in codes for codes in found] == [True, False, False]
+    assert [42113 in codes for codes in found] == [False, True, True]
 
 
 @given(
