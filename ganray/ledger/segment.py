@@ -14,7 +14,7 @@ from ganray.ledger.row import COLUMNS, REPEATED_COLUMNS, conformed, schema_of
 from ganray.storage import Concatenation, ObjectInfo, Store
 
 # Small groups and pages, because a merge holds one of each column of each segment.
-ROW_GROUP_ROWS = 8192
+ROW_GROUP_ROWS = 4096
 _OPTIONS = {
     "compression": "zstd",
     "data_page_size": 32 << 10,
@@ -114,9 +114,10 @@ def _explained(store: Store, key: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, ValueError) as error:
+        cause = " ".join(str(error).split())
         raise StorageError(
-            f"{store.uri}/{key}: no Parquet file of the ledger ({error}); restore it from a "
-            "copy, or remove it: what it recorded is then restored again"
+            f"{store.uri}/{key}: no Parquet file of the ledger ({cause}); bring it back from a "
+            "copy, or remove it: the inputs that it recorded are then restored again"
         ) from error
 
 

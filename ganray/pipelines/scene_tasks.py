@@ -14,7 +14,7 @@ from ganray.codecs.tiff_assembly import assemble
 from ganray.codecs.tiff_metadata import profile_tags
 from ganray.codecs.tiff_runs import RunSource, decode_run, encode_run, read_footer
 from ganray.codecs.tiled_tiff import TiffLayout
-from ganray.errors import GanrayError, NotFoundError
+from ganray.errors import GanrayError, NotFoundError, UndecodableError
 from ganray.ledger import LedgerRow
 from ganray.pipelines.image_task import attempt, check_trust, failed_row, restored_row
 from ganray.pipelines.overlap import Budget
@@ -162,6 +162,8 @@ class AssemblyTask:
         tools, scene = self.tools, self.scene
         meter = TrustMeter(len(scene.bands))
         for extra in extras:
+            if extra["scene"] != scene.staging:
+                raise UndecodableError("a window in staging is of another scene; remove staging/")
             meter.merge(extra["trust"])
         seams = [extra["seam_error"] for extra in extras if extra["seam_error"] is not None]
         seam_error = max(seams, default=None)

@@ -42,7 +42,8 @@ def find_tiff_scene(
         # Read whole by another library, which says what it keeps of such a file.
         return None
     config, num_pixels = job.config, height * width
-    if num_pixels <= job.split_pixels:
+    # Floats have no range that is known to be 0-1: they are refused by name where they are read.
+    if num_pixels <= job.split_pixels or profile.dtype == "float32":
         return None
     if num_pixels > config.limits.scene_pixels:
         raise TooLargeError(

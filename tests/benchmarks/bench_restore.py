@@ -18,6 +18,7 @@ ratios. What each figure means stands in its module:
 """
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -30,6 +31,9 @@ import scaling
 import small_tiles
 import startup
 from measuring import Figure
+
+# Folders in memory, where there are such: the speed of a disk is no property of ganray.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 BENCHMARKS: dict[str, Callable[..., list[Figure]]] = {
     "end_to_end": end_to_end.run,
@@ -60,7 +64,7 @@ def main() -> None:
 def run(name: str, benchmark: Callable[..., list[Figure]], *, quick: bool) -> None:
     """Print a benchmark's part of the table as soon as it is there."""
     begin = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="ganray-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="ganray-bench-", dir=MEMORY) as folder:
         figures = benchmark(Path(folder), quick=quick)
     print(f"\n{name}, {time.perf_counter() - begin:.0f} s")
     widths = [max(len(figure.what) for figure in figures), max(len(f.value) for f in figures)]

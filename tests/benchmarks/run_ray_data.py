@@ -31,6 +31,7 @@ SETTLE_SECONDS = 2.0
 LOGICAL_CPUS = 4
 NUM_ACTORS = 2
 TILES_PER_BATCH = 16
+BUFFER_BYTES = 2**27
 JPEG = {"quality": 95, "subsampling": 0}
 """As ganray encodes."""
 
@@ -79,6 +80,9 @@ def stages(source: str, target: str, pixels_per_second: float) -> None:
     """Decoding and encoding scale apart from the device; one file is one row."""
     Path(target).mkdir()
     paths = [{"path": str(path)} for path in sorted(Path(source).iterdir())]
+    # Otherwise most is decoded while the device's actor starts, and its cost does not show.
+    limits = ray.data.ExecutionResources(object_store_memory=BUFFER_BYTES)
+    ray.data.DataContext.get_current().execution_options.resource_limits = limits
     decoded = ray.data.from_items(
         paths, override_num_blocks=max(1, len(paths) // TILES_PER_BATCH)
     ).map_batches(decode, batch_size=TILES_PER_BATCH, num_cpus=1)
