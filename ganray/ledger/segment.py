@@ -35,7 +35,9 @@ def read_rows(store: Store, key: str, columns: Sequence[str]) -> pa.Table:
     data = store.read(key)
     with _explained(store, key):
         file = _parquet(pa.BufferReader(data))
-        return conformed(file.read(_present(file, columns), use_threads=False), columns)
+        table = file.read(_present(file, columns), use_threads=False)
+        _require_all(file, table.num_rows)
+        return conformed(table, columns)
 
 
 def write_segment(
@@ -58,13 +60,16 @@ def read_segment(
     `NotFoundError`, even in the middle, if it is gone.
     """
     last: str | None = None
+    num_rows = 0
     with _explained(store, info.key):
         file = _parquet(_opened(store, info, buffer_bytes))
         names = _present(file, columns)
         for batch in file.iter_batches(max_rows, columns=names, use_threads=False):
             table = conformed(pa.Table.from_batches([batch]), columns)
             last = _require_order(table.column("key"), last)
+            num_rows += table.num_rows
             yield table
+        _require_all(file, num_rows)
 
 
 def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -95,6 +100,12 @@ def _parquet(source: Any) -> pq.ParquetFile:
 def _present(file: pq.ParquetFile, columns: Sequence[str]) -> list[str]:
     names = set(file.schema_arrow.names)
     return [name for name in columns if name in names]
+
+
+def _require_all(file: pq.ParquetFile, num_rows: int) -> None:
+    """Refuse a damaged header, which Arrow may take for the end of a column."""
+    if num_rows != file.metadata.num_rows:
+        raise ValueError(f"{num_rows} rows of {file.metadata.num_rows} can be read")
 
 
 def _require_order(keys: pa.ChunkedArray, last: str | None) -> str | None:

@@ -5,7 +5,9 @@ about its outcome come back.
 """
 
 import logging
+import os
 import pickle
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -134,16 +136,24 @@ class _PoolActor(Generic[JobT, OrderT, RowT]):
         self, factory: WorkerFactory[JobT, OrderT, RowT], job: JobT, stop_flag: Any
     ) -> None:
         restarted = ray.get_runtime_context().was_current_actor_reconstructed
-        stop = _RemoteFlag(stop_flag)
-        self.stop = stop.is_set
-        self.worker = factory(job, WorkerContext(False, restarted, stop.is_set))
+        self.stopped = _RemoteFlag(stop_flag)
+        # Sent to a worker itself by the hook of a node that is about to be taken away.
+        self.leaving = GracefulStop()
+        self.leaving.listen()
+        self.worker = factory(job, WorkerContext(False, restarted, self.stop))
+
+    def stop(self) -> bool:
+        return self.stopped.is_set() or self.leaving.is_set()
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[bytes]]]:
         for pickled in batch["order"]:
-            if self.stop():
+            if self.stopped.is_set():
                 return
             for row in self.worker.run(pickle.loads(pickled)):
                 yield {"row": [pickle.dumps(row)]}
+            if self.leaving.is_set():
+                # Not in good order: then Ray gives the rest of the order to another worker.
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _StopFlag:

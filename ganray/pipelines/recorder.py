@@ -1,7 +1,7 @@
 """The driver's part of the ledger: it merges what workers have recorded, and adds its own rows."""
 
 from ganray.ledger import Ledger, LedgerRow
-from ganray.pipelines.restore_orders import OrderDone, Outcome
+from ganray.pipelines.restore_orders import OrderDone
 
 ROWS_PER_SEGMENT = 10_000
 
@@ -17,14 +17,15 @@ class Recorder:
         self._own: list[LedgerRow] = []
         self._num_segments = 0
 
-    def take(self, outcome: Outcome) -> None:
-        """Remember a worker's row; at the end of an order its objects may be merged."""
-        if isinstance(outcome, LedgerRow):
-            self._rows.append(outcome)
-        elif isinstance(outcome, OrderDone):
-            self._objects += outcome.objects
-            if len(self._rows) >= ROWS_PER_SEGMENT:
-                self.flush()
+    def take(self, row: LedgerRow) -> None:
+        """Remember a row that a worker has recorded."""
+        self._rows.append(row)
+
+    def close_order(self, order: OrderDone) -> None:
+        """Remember the objects of an order that has ended, which may now be merged."""
+        self._objects += order.objects
+        if len(self._rows) >= ROWS_PER_SEGMENT:
+            self.flush()
 
     def record(self, row: LedgerRow) -> None:
         """Add a row of the driver's own."""

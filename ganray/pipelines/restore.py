@@ -19,11 +19,14 @@ from ganray.pipelines.restore_config import RestoreConfig, RestoreWorkersConfig
 from ganray.pipelines.restore_orders import (
     STAGING_PREFIX,
     AssemblyOrder,
+    OrderDone,
     Outcome,
     Pending,
     RestoreJob,
     SceneFound,
+    Told,
     WorkOrder,
+    identity,
 )
 from ganray.pipelines.restore_plan import RestorePlan, plan_restoration, prepare
 from ganray.pipelines.restore_worker import RestoreWorker
@@ -88,6 +91,7 @@ class _Run:
         self.summary = _first_summary(plan, run_id)
         self.recorder = Recorder(Ledger(self.target), run_id)
         self.scenes = SceneBook(self.workers.max)
+        self.told: set[str] = set()
         self.failures = [(row.key, row.reason) for row in islice(plan.failed_before, KEPT_FAILURES)]
 
     def to_the_end(self, stop: GracefulStop, claim: Claim) -> None:
@@ -96,7 +100,7 @@ class _Run:
         try:
             self._record_unusable()
             for outcome in self._outcomes(stop):
-                self._handle(outcome)
+                self._take(outcome)
                 if claim.lost:
                     raise RunFailedError(
                         "another run took this target over while this one did not answer; it "
@@ -129,9 +133,10 @@ class _Run:
     def _record_unusable(self) -> None:
         for item, reason in self.plan.unusable:
             row = self.job.failed_row(_speakable(item), CodecError(reason))
+            self.recorder.record(row)
             self._handle_row(row)
 
-    def _outcomes(self, stop: GracefulStop) -> Iterator[Outcome]:
+    def _outcomes(self, stop: GracefulStop) -> Iterator[Told]:
         """What workers report, wave by wave: inputs first, then windows and scenes as they
         come up. All waves share one cluster."""
         images = self.plan.orders(self.workers.max, skip=self._split_ahead())
@@ -182,17 +187,29 @@ class _Run:
             return self.workers.model_copy(update={"max": 0})
         return self.workers
 
+    def _take(self, told: Told) -> None:
+        """Handle what is told for the first time; what an ended order has told is forgotten."""
+        if not isinstance(told, OrderDone):
+            self._handle(told)
+            return
+        for outcome in told.outcomes:
+            self._handle(outcome)
+        self.told.difference_update(map(identity, told.outcomes))
+        self.recorder.close_order(told)
+
     def _handle(self, outcome: Outcome) -> None:
+        if identity(outcome) in self.told:
+            return
+        self.told.add(identity(outcome))
         row = self.scenes.take(outcome)
         if isinstance(outcome, LedgerRow):
-            self._handle_row(outcome, is_recorded=True)
+            self.recorder.take(outcome)
+            self._handle_row(outcome)
         elif row is not None:
-            self._handle_row(row)
-        self.recorder.take(outcome)
-
-    def _handle_row(self, row: LedgerRow, *, is_recorded: bool = False) -> None:
-        if not is_recorded:
             self.recorder.record(row)
+            self._handle_row(row)
+
+    def _handle_row(self, row: LedgerRow) -> None:
         _count(self.summary, row)
         self.report(row)
         if row.state == "failed":

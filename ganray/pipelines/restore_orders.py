@@ -85,6 +85,10 @@ class WindowDone:
     index: int
     num_bytes: int
 
+    @property
+    def identity(self) -> str:
+        return f"window {self.scene.staging} {self.index}"
+
 
 @dataclass(frozen=True, slots=True)
 class SceneFound:
@@ -92,24 +96,46 @@ class SceneFound:
 
     scene: Scene
 
+    @property
+    def identity(self) -> str:
+        return f"scene {self.scene.item.key}"
+
 
 @dataclass(frozen=True, slots=True)
 class SceneFailed:
     """A window of a scene could not be restored: nor can the scene."""
 
     scene: Scene
+    index: int
     row: LedgerRow
+
+    @property
+    def identity(self) -> str:
+        return f"window {self.scene.staging} {self.index}"
+
+
+Outcome = LedgerRow | WindowDone | SceneFound | SceneFailed
 
 
 @dataclass(frozen=True, slots=True)
 class OrderDone:
-    """An order ended; its rows stand in these objects of the ledger."""
+    """An order ended with these outcomes; its rows stand in these objects of the ledger.
+
+    The outcomes were told one by one before. Where a worker died and another took its order over,
+    some may not have arrived.
+    """
 
     name: str
     objects: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
 
 
-Outcome = LedgerRow | WindowDone | SceneFound | SceneFailed | OrderDone
+Told = Outcome | OrderDone
+
+
+def identity(outcome: Outcome) -> str:
+    """Names what an outcome is of: told twice, it counts once."""
+    return f"row {outcome.key}" if isinstance(outcome, LedgerRow) else outcome.identity
 
 
 @dataclass(frozen=True)

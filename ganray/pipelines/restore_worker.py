@@ -27,6 +27,7 @@ from ganray.pipelines.restore_orders import (
     OrderDone,
     Outcome,
     RestoreJob,
+    Told,
     WindowOrder,
     WorkOrder,
 )
@@ -63,17 +64,22 @@ class RestoreWorker:
         if not context.in_process:
             _watch(self.engine.clocks, job.config.limits.seconds)
 
-    def run(self, order: WorkOrder) -> Iterator[Outcome]:
+    def run(self, order: WorkOrder) -> Iterator[Told]:
         """Restore one order; every row is recorded before it is yielded."""
         self._prefix = f"{self.job.run_id}-{order.name}-"
         self._objects = []
         self._num_orders += 1
         # The order that an earlier worker died of is among the first that this one gets.
-        if self.context.restarted and self._num_orders <= TASKS_IN_FLIGHT:
-            yield from self._go_on(order)
-        else:
-            yield from self.engine.run(self._tasks(order), self.context.stop)
-        yield OrderDone(order.name, tuple(self._objects))
+        is_suspect = self.context.restarted and self._num_orders <= TASKS_IN_FLIGHT
+        run = self._go_on(order) if is_suspect else self._run(order)
+        outcomes = []
+        for outcome in run:
+            outcomes.append(outcome)
+            yield outcome
+        yield OrderDone(order.name, tuple(self._objects), tuple(outcomes))
+
+    def _run(self, order: WorkOrder) -> Iterator[Outcome]:
+        return self.engine.run(self._tasks(order), self.context.stop)
 
     def close(self) -> None:
         self.engine.close()

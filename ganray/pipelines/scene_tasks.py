@@ -90,7 +90,7 @@ class SceneWindowTask:
         item = self.scene.item
         if error is not None:
             row = failed_row(self.tools.job, item, error, item.attempts + 1)
-            return SceneFailed(self.scene, row)
+            return SceneFailed(self.scene, self.index, row)
         return WindowDone(self.scene, self.index, self._staged_bytes)
 
     def _write(self) -> None:

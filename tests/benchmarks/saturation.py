@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from material import write_archive, write_trivial_generator
-from measuring import Figure, Measured, measure, spread
+from measuring import Figure, measure, spread
 from simulated_device import Device
 
 SIDE = 256

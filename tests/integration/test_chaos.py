@@ -339,3 +339,23 @@ def test_the_events_of_a_run_are_one_json_object_a_line(tmp_path: Path) -> None:
     (path,) = (tmp_path / "restored" / "_ganray" / "runs").glob("*/events.jsonl")
     events = [json.loads(line) for line in path.read_text().splitlines()]
     assert [event["event"] for event in events] == ["planned", "ended"]
+
+
+def test_a_worker_that_is_told_to_leave_finishes_what_is_in_flight(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "archive", 40, side=256)
+    target = tmp_path / "restored"
+    driver = start(
+        "restore", f"source={tmp_path}/archive", f"target={target}", "workers.max=2", ON_RAY
+    )
+    rows = target / "_ganray" / "ledger" / "rows"
+    wait_until(lambda: rows.is_dir() and len(list(rows.iterdir())) >= 2)
+    family = psutil.Process(driver.pid).children(recursive=True)
+    worker = next(process for process in family if "MapWorker" in process.name())
+    worker.terminate()
+    psutil.wait_procs([worker], timeout=30)
+    assert not worker.is_running(), "it is still there"
+    output, _ = driver.communicate(timeout=180)
+    assert driver.returncode == DONE, output
+    counts = ganray_here("status", str(target), "--json").json["inputs"]
+    assert (counts["restored"], counts["pending"]) == (40, 0)
+    assert ganray_here("verify", str(target)).code == DONE
