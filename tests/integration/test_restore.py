@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import torch
 from PIL import Image
 
 from ganray.ledger import Ledger
+from ganray.models.checkpoint import Provenance, encode_checkpoint, load_checkpoint
 from ganray.sample import PHOTOGRAPHS, write_sample
 from ganray.storage import open_store
 from tests.integration.command import ganray, ganray_here
@@ -148,17 +150,33 @@ def test_changed_inputs_generators_and_settings_are_restored_again(tmp_path: Pat
 
 
 def test_verify_finds_planted_damage(tmp_path: Path) -> None:
-    write_pictures(tmp_path / "archive", 4)
+    write_pictures(tmp_path / "archive", 7)
     target = tmp_path / "restored"
     words = f"source={tmp_path}/archive", f"target={target}", "workers.max=0"
     assert ganray_here("restore", *words).code == DONE
+    other = f"generator={other_weights(tmp_path)}", f"target={tmp_path}/other"
+    assert ganray_here("restore", words[0], words[2], *other).code == DONE
+    (target / "image-004.png").write_bytes((tmp_path / "other" / "image-004.png").read_bytes())
+    whole = (target / "image-005.png").read_bytes()
+    (target / "image-005.png").write_bytes(whole[: len(whole) // 2])
     (target / "image-000.png").unlink()
     (target / "image-001.png").write_bytes(b"")
     (target / "image-002.png").write_bytes((target / "image-003.png").read_bytes())
     audit = ganray_here("verify", str(target), "--json")
     assert audit.code == FAILED
     problems = {problem["key"] for problem in audit.json["problems"]}
-    assert problems == {"image-000.png", "image-001.png", "image-002.png"}
+    assert problems == {f"image-{number:03d}.png" for number in (0, 1, 2, 4, 5)}
+
+
+def other_weights(folder: Path) -> Path:
+    """The shipped generator, one of whose weights was changed a little."""
+    shipped = load_checkpoint("compact-x2")
+    with torch.no_grad():
+        shipped.generator.body[0].weight[0] += 0.01
+    provenance = Provenance(shipped.trained_on, shipped.training)
+    data = encode_checkpoint(shipped.generator, "compact", shipped.network, provenance)
+    (folder / "other.safetensors").write_bytes(data)
+    return folder / "other.safetensors"
 
 
 def test_verify_tells_a_vanished_input_from_one_that_was_not_selected(tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ def test_a_scene_that_fails_fails_once_and_is_never_put_together() -> None:
     book.take(SceneFound(one))
     assert all(isinstance(order, WindowOrder) for order in book.orders())
     failed = row("a", "failed")
-    assert book.take(SceneFailed(one, failed)) == failed
-    assert book.take(SceneFailed(one, failed)) is None
+    assert book.take(SceneFailed(one, 0, failed)) == failed
+    assert book.take(SceneFailed(one, 0, failed)) is None
     for index in range(3):
         book.take(WindowDone(one, index, 1))
     assert list(book.orders()) == []
