@@ -1,17 +1,27 @@
 """`ganray inspect`: what a checkpoint or an image is."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from ganray.cli.exit_codes import DONE
 from ganray.cli.terminal import parse_target, print_json, say
+from ganray.config import load_config
+from ganray.models.checkpoint import ReadingConfig
 from ganray.pipelines.inspection import inspect_file
+
+# What a third-party generator does not say itself, as under `reading` of the restore job.
+READING = re.compile(r"(reading\.)?(architecture|options(\.\w+)?|blend|blend_weight)=")
 
 
 def inspect(words: Sequence[str]) -> int:
-    """`ganray inspect CHECKPOINT|IMAGE [--json]`."""
-    uri, as_json = parse_target(words, "inspect", "what a checkpoint or an image is")
-    description = inspect_file(uri)
+    """`ganray inspect CHECKPOINT|IMAGE [--json] [architecture=… options.scale=… blend=…]`."""
+    told = [word for word in words if READING.match(word)]
+    others = [word for word in words if word not in told]
+    uri, as_json = parse_target(others, "inspect", "what a checkpoint or an image is")
+    description = inspect_file(
+        uri, load_config(ReadingConfig, [w.removeprefix("reading.") for w in told])
+    )
     if as_json:
         return print_json(description)
     for name, value in description.items():

@@ -2,10 +2,12 @@
 
 import sys
 import time
+from collections import Counter
 
 from tqdm import tqdm
 
 from ganray.ledger import LedgerRow
+from ganray.pipelines.restore_orders import WindowDone
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -18,6 +20,8 @@ class Progress:
         self.num_done = 0
         self.num_failed = 0
         self.pixels = 0
+        self.windows: Counter[str] = Counter()
+        self.window_pixels: Counter[str] = Counter()
         self.started = self.last_line = time.monotonic()
         self.terminal = sys.stderr.isatty()
         self.bar = tqdm(total=num_inputs, unit="input", disable=not self.terminal, leave=False)
@@ -26,8 +30,10 @@ class Progress:
         """Count one recorded row."""
         self.num_done += 1
         self.num_failed += row.state == "failed"
-        self.pixels += row.input_pixels
-        rate = f"{self.pixels / 1e6 / self._seconds():.2f} Mpixel/s"
+        # Windows of a scene were counted as they came.
+        self.windows.pop(row.key, None)
+        self.pixels += row.input_pixels - self.window_pixels.pop(row.key, 0)
+        rate = self._rate()
         self.bar.set_postfix_str(f"{rate}, {self.num_failed} failed")
         self.bar.update()
         due = time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES
@@ -41,6 +47,23 @@ class Progress:
                 f"{known}\n"
             )
             sys.stdout.flush()
+
+    def add_window(self, done: WindowDone) -> None:
+        """Count one restored window of a scene."""
+        scene = done.scene
+        pixels = scene.num_pixels // scene.num_windows
+        self.pixels += pixels
+        self.window_pixels[scene.item.key] += pixels
+        self.windows[scene.item.key] += 1
+        words = f"{self.windows[scene.item.key]} of {scene.num_windows} windows of {scene.item.key}"
+        self.bar.set_postfix_str(f"{self._rate()}, {words}")
+        if not self.terminal and time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
+            self.last_line = time.monotonic()
+            sys.stdout.write(f"{words}, {self._rate()}\n")
+            sys.stdout.flush()
+
+    def _rate(self) -> str:
+        return f"{self.pixels / 1e6 / self._seconds():.2f} Mpixel/s"
 
     def close(self) -> None:
         self.bar.close()

@@ -10,6 +10,7 @@ from ganray.ledger import LedgerRow
 from ganray.pipelines.restore import RestoreResult, run_restoration
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.restore_estimate import estimate
+from ganray.pipelines.restore_orders import WindowDone
 from ganray.pipelines.restore_plan import RestorePlan, plan_restoration, prepare
 
 MAX_LISTED = 20
@@ -30,8 +31,11 @@ def restore(words: Sequence[str]) -> int:
         say(_plan_line(plan))
         progress.append(Progress(plan.num_todo))
 
-    def report(row: LedgerRow) -> None:
-        progress[0].add(row)
+    def report(done: LedgerRow | WindowDone) -> None:
+        if isinstance(done, WindowDone):
+            progress[0].add_window(done)
+        else:
+            progress[0].add(done)
 
     try:
         result = run_restoration(config, begin, report)

@@ -20,6 +20,7 @@ from ganray.ledger.segment import read_rows, write_rows, write_segment
 from ganray.storage import ObjectInfo, Store
 
 _GROWTH = 2
+_SMALL_BYTES = 1 << 20
 _MOST_MERGED = 50
 """Segments that are merged at once: with all columns, each takes about 2 MB."""
 
@@ -71,10 +72,11 @@ class Ledger:
     def compact(self, run_id: str) -> None:
         """Absorb what is left in row objects, then merge the smallest segments into one.
 
-        From the smallest segment upwards, the last one that is not more than twice as large
-        as all smaller ones together is merged with these. What stays apart therefore grows
-        threefold from segment to segment: few are left, a row is rewritten few times, and
-        at most a third of the bytes are rows that are not the latest of their key.
+        From the smallest segment upwards, the last one that is below 1 MiB, or not more than
+        twice as large as all smaller ones together, is merged with these. What stays apart
+        therefore grows threefold from segment to segment: few are left, a row is rewritten
+        few times, and at most a third of the bytes are rows that are not the latest of
+        their key.
 
         Every object is removed after its rows were written elsewhere, so that a crash leaves
         rows twice and never none.
@@ -110,7 +112,7 @@ def _to_merge(segments: Iterable[ObjectInfo]) -> list[ObjectInfo]:
     by_size = sorted(segments, key=lambda info: (info.num_bytes, info.key))
     num_merged, num_bytes = 0, 0
     for number, info in enumerate(by_size, start=1):
-        if info.num_bytes <= _GROWTH * num_bytes:
+        if number > 1 and info.num_bytes <= max(_SMALL_BYTES, _GROWTH * num_bytes):
             num_merged = number
         num_bytes += info.num_bytes
     return by_size[: min(num_merged, _MOST_MERGED)]

@@ -19,7 +19,6 @@ from ganray.restoration.canvas import RestoredWindow, WindowTask
 OutcomeT = TypeVar("OutcomeT")
 OutT = TypeVar("OutT", covariant=True)
 Restore = Callable[[Iterator[WindowTask | None]], Iterator[RestoredWindow]]
-LOADS_AHEAD = 3
 
 
 class Budget:
@@ -114,6 +113,7 @@ class Engine(Generic[OutcomeT]):
         *,
         num_readers: int,
         num_writers: int,
+        num_ahead: int,
         buffer_bytes: int,
     ) -> None:
         self.clocks = Clocks()
@@ -121,7 +121,7 @@ class Engine(Generic[OutcomeT]):
         self._commit = commit
         self._readers = ThreadPoolExecutor(num_readers, "ganray-read")
         self._writers = ThreadPoolExecutor(num_writers, "ganray-write")
-        self._ahead = LOADS_AHEAD * num_readers
+        self._ahead = num_ahead
         self._budget = Budget(buffer_bytes)
 
     def run(self, tasks: Iterable[Task[OutcomeT]], stop: Callable[[], bool]) -> Iterator[OutcomeT]:

@@ -25,6 +25,7 @@ from ganray.pipelines.restore_orders import (
     RestoreJob,
     SceneFound,
     Told,
+    WindowDone,
     WorkOrder,
     identity,
 )
@@ -38,7 +39,7 @@ from ganray.pipelines.workers import ray_cluster
 from ganray.restoration.tiling import choose_tiling
 from ganray.storage import Store, open_store
 
-Report = Callable[[LedgerRow], None]
+Report = Callable[[LedgerRow | WindowDone], None]
 
 # Orders of one pipeline of Ray Data: enough that its start does not count, few enough that the
 # driver's memory stays flat.
@@ -62,7 +63,8 @@ def run_restoration(
 ) -> RestoreResult:
     """Restore what the ledger does not show as done.
 
-    `begin` gets the plan before any work, `report` every row as it is recorded. SIGTERM ends the
+    `begin` gets the plan before any work, `report` every row as it is recorded, and every window of
+    a scene. SIGTERM ends the
     run once what is in flight is recorded. Raises GanrayError; what was recorded stays done.
     """
     started = time.perf_counter()
@@ -205,6 +207,8 @@ class _Run:
         if isinstance(outcome, LedgerRow):
             self.recorder.take(outcome)
             self._handle_row(outcome)
+        elif isinstance(outcome, WindowDone):
+            self.report(outcome)
         elif row is not None:
             self.recorder.record(row)
             self._handle_row(row)

@@ -59,6 +59,13 @@ class RestoreWorkersConfig(WorkersConfig):
     writers: NotNegative = 0
     """Threads of a worker that encode and write; 0 derives them from its CPUs."""
 
+    prefetch: NotNegative = 0
+    """Inputs that a worker reads ahead of the device; 0 is three for each reader."""
+
+    @property
+    def num_ahead(self) -> int:
+        return self.prefetch or 3 * self.num_readers
+
     @property
     def num_readers(self) -> int:
         # Threads wait for the store most of the time, so that there are more than CPUs.

@@ -12,7 +12,12 @@ from ganray.codecs import catalog
 from ganray.errors import ConfigError, EmptyArchiveError, NotFoundError, StorageError
 from ganray.ledger import Ledger, LedgerRow, ResumeRow, Version
 from ganray.manifest import is_selected, list_images
-from ganray.models.checkpoint import Checkpoint, decode_checkpoint, read_checkpoint
+from ganray.models.checkpoint import (
+    Checkpoint,
+    ReadingConfig,
+    decode_checkpoint,
+    read_checkpoint,
+)
 from ganray.pipelines.archives import (
     absolute_generator,
     absolute_uri,
@@ -87,6 +92,7 @@ def prepare(config: RestoreConfig) -> Preparation:
             "source": resolve_archive(config.source),
             "target": absolute_uri(config.target),
             "generator": absolute_generator(config.generator),
+            "reading": _absolute_reading(config.reading),
         }
     )
     _require_apart(config.source, config.target)
@@ -244,6 +250,12 @@ def _groups(pending: Iterable[Pending], size: int) -> Iterator[tuple[Pending, ..
         num_bytes += item.num_bytes
     if group:
         yield tuple(group)
+
+
+def _absolute_reading(reading: ReadingConfig) -> ReadingConfig:
+    if not reading.blend:
+        return reading
+    return reading.model_copy(update={"blend": absolute_generator(reading.blend)})
 
 
 def _require_apart(source: str, target: str) -> None:

@@ -56,6 +56,7 @@ class RestoreWorker:
             self._commit,
             num_readers=job.config.workers.num_readers,
             num_writers=job.config.workers.num_writers,
+            num_ahead=job.config.workers.num_ahead,
             buffer_bytes=BUFFER_BYTES,
         )
         self._prefix = ""

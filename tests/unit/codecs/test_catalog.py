@@ -36,7 +36,5 @@ def test_another_file_is_no_image(key: str) -> None:
         ("b.TIFF", "tiff", "b.TIFF"),
     ],
 )
-def test_a_suffix_changes_only_with_the_format(
-    key: str, output_format: str, expected: str
-) -> None:
+def test_a_suffix_changes_only_with_the_format(key: str, output_format: str, expected: str) -> None:
     assert output_key(key, output_format) == expected

@@ -61,6 +61,7 @@ def engine(committed: list[str], buffer_bytes: int = 100, threads: int = 2) -> E
         commit,
         num_readers=threads,
         num_writers=threads,
+        num_ahead=3 * threads,
         buffer_bytes=buffer_bytes,
     )
 
@@ -103,7 +104,9 @@ def test_a_commit_that_fails_ends_the_run() -> None:
     def refuse(outcomes: Sequence[str]) -> None:
         raise OSError("the ledger is gone")
 
-    one: Engine[str] = Engine(restore_later, refuse, num_readers=1, num_writers=1, buffer_bytes=10)
+    one: Engine[str] = Engine(
+        restore_later, refuse, num_readers=1, num_writers=1, num_ahead=2, buffer_bytes=10
+    )
     with pytest.raises(OSError, match="the ledger is gone"):
         list(one.run([FakeTask("a")], never))
     one.close()

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ganray.errors import GanrayError, RestorationError
+from ganray.errors import GanrayError, RestorationError, TooLargeError
 from ganray.models.checkpoint import (
     Checkpoint,
     Provenance,
@@ -259,6 +259,32 @@ def test_overlaps_blend_what_a_halo_would_be_too_deep_for(
     assert result.trust.consistency == pytest.approx(
         Restorer(checkpoint).restore_with_trust(noise(3)).trust.consistency, rel=0.05
     )
+
+
+@pytest.mark.parametrize("fits", [2, 1])
+def test_out_of_memory_halves_the_batch_and_changes_nothing(
+    fits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = tiled(make_checkpoint()).restore(noise(3))
+    honest = batches.Generator.run
+
+    def run(self: batches.Generator, degraded: Tensor, dtype: torch.dtype | None) -> Tensor:
+        if degraded.shape[0] > fits:
+            raise torch.cuda.OutOfMemoryError("no more")
+        return honest(self, degraded, dtype)
+
+    monkeypatch.setattr(batches.Generator, "run", run)
+    restored = tiled(make_checkpoint()).restore(noise(3))
+    np.testing.assert_allclose(restored, expected, rtol=0, atol=1e-5)
+
+
+def test_a_patch_that_never_fits_fails_its_image_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(self: batches.Generator, degraded: Tensor, dtype: torch.dtype | None) -> Tensor:
+        raise torch.cuda.OutOfMemoryError("no more")
+
+    monkeypatch.setattr(batches.Generator, "run", run)
+    with pytest.raises(TooLargeError, match="does not fit into the device's memory"):
+        tiled(make_checkpoint()).restore(noise(3))
 
 
 def test_windows_of_many_images_share_batches_and_none_flushes() -> None:
