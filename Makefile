@@ -30,7 +30,7 @@ format: install
 	$(BIN)/ruff check --fix .
 
 bench: install
-	$(BIN)/python tests/benchmarks/bench_restore.py
+	$(BIN)/python tests/benchmarks/bench_restore.py $(BENCH)
 
 install: $(INSTALLED)
 

@@ -62,6 +62,10 @@ class RestorationError(GanrayError):
     """A generator gave a result that cannot be trusted."""
 
 
+class LostWorkerError(RestorationError):
+    """A worker was lost again and again while it was at one input."""
+
+
 class DistrustedError(RestorationError):
     """A result departs from its input further than the configuration allows."""
 

@@ -103,7 +103,7 @@ def encode(image: Image, codec: str, options: OutputConfig, history: str) -> byt
 
     Raises UnsupportedImageError if the format does not hold the pixels or the metadata.
     """
-    _check_encodable(image, codec)
+    require_encodable(image.profile, codec, *image.pixels.shape[1:])
     pixels = np.ascontiguousarray(np.moveaxis(image.pixels, 0, -1))
     picture = PillowImage.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     buffer = io.BytesIO()
@@ -282,21 +282,25 @@ def _webp_chunks(data: bytes) -> Iterator[bytes]:
         offset += 8 + length + length % 2
 
 
-def _check_encodable(image: Image, codec: str) -> None:
-    longest = max(image.pixels.shape[1:])
+def require_encodable(profile: Profile, codec: str, height: int, width: int) -> None:
+    """Raise UnsupportedImageError unless Pillow writes such an image as `codec`, losing nothing."""
+    longest = max(height, width)
     limit = {"webp": WEBP_LONGEST_SIDE, "jpeg": JPEG_LONGEST_SIDE}.get(codec)
     if limit and longest > limit:
         raise UnsupportedImageError(
             f"the output's longer side is {longest} pixels and {codec} holds {limit}; set "
             "output.format=tiff"
         )
-    deep = image.profile.bit_depth > 8
-    if codec in ("jpeg", "webp") and (
-        deep or (codec == "jpeg" and image.profile.alpha is not None)
-    ):
+    deep = profile.bit_depth > 8
+    if deep and profile.num_bands > 1:
         raise UnsupportedImageError(
-            f"{codec} cannot hold {'+'.join(image.profile.colorinterp)} at "
-            f"{image.profile.bit_depth} bits; set output.format=png or tiff"
+            f"{'+'.join(profile.colorinterp)} at {profile.bit_depth} bits cannot be written as "
+            f"{codec}; set output.format=tiff"
+        )
+    if codec in ("jpeg", "webp") and (deep or (codec == "jpeg" and profile.alpha is not None)):
+        raise UnsupportedImageError(
+            f"{codec} cannot hold {'+'.join(profile.colorinterp)} at "
+            f"{profile.bit_depth} bits; set output.format=png or tiff"
         )
 
 

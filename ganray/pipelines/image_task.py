@@ -13,13 +13,14 @@ from ganray.errors import (
     CodecError,
     DistrustedError,
     GanrayError,
+    LostWorkerError,
     RestorationError,
     StorageError,
     TooLargeError,
     UnreachableError,
 )
 from ganray.ledger import LedgerRow
-from ganray.pipelines.overlap import Budget
+from ganray.pipelines.overlap import PausingBudget
 from ganray.pipelines.restore_config import TrustConfig
 from ganray.pipelines.restore_orders import Outcome, Pending, RestoreJob, Scene, SceneFound
 from ganray.pipelines.restore_tools import RestoreTools, out_of_memory
@@ -28,6 +29,8 @@ from ganray.pipelines.scenes import (
     find_picture_scene,
     find_tiff_scene,
     is_tiff,
+    output_codec,
+    require_bytes,
 )
 from ganray.raster.image import Image, Pixels
 from ganray.raster.windows import place
@@ -37,6 +40,9 @@ from ganray.restoration.restorer import require_bands, window_tasks
 
 # A file of which one request reads all is not asked for its header first.
 SMALL_FILE_BYTES = 2**20
+KILLING_ATTEMPTS = 3
+BYTES_PER_PIXEL = 8
+"""More than any format needs that is decoded whole: what is larger is not read."""
 
 
 class ImageTask:
@@ -49,16 +55,20 @@ class ImageTask:
         self.name = item.key
         self.held_bytes = 0
         self.device_seconds = 0.0
+        self.is_timed = True
         self._own_seconds = 0.0
         self._error: GanrayError | None = None
         self._scene: Scene | None = None
         self._image: Image | None = None
-        self._num_missing = 0
+        self._restored: Pixels = np.empty((0, 0, 0), np.uint8)
+        self._num_missing = self._num_windows = 0
+        self._seam_error: float | None = None
+        self._meter = TrustMeter(0)
 
     def refuse(self, error: GanrayError) -> None:
         self._error = error
 
-    def load(self, budget: Budget) -> None:
+    def load(self, budget: PausingBudget) -> None:
         """Read and decode; an input that is too large for one worker becomes a scene."""
         if self._error is not None:
             return
@@ -66,7 +76,7 @@ class ImageTask:
         self._error = attempt(lambda: self._load(budget))
         self._own_seconds += time.perf_counter() - begin
 
-    def _load(self, budget: Budget) -> None:
+    def _load(self, budget: PausingBudget) -> None:
         tools, limits = self.tools, self.tools.job.config.limits
         catalog.require_codec(self.item.key)
         require_bytes(self.item, limits.bytes)
@@ -76,17 +86,23 @@ class ImageTask:
             )
             if self._scene is not None:
                 return
+        require_bytes(self.item, limits.pixels * BYTES_PER_PIXEL, "limits.pixels")
         data = tools.source.read(self.item.key)
         profile, height, width = tools.guarded(photo.probe, data)
         require_bands(profile.num_bands - (profile.alpha is not None), tools.job.bands)
         self._scene = find_picture_scene(tools.job, self.item, profile, height, width)
         if self._scene is not None:
             return
+        scale, codec = tools.job.scale, output_codec(tools.job, profile.codec)
+        photo.require_encodable(profile, codec, height * scale, width * scale)
         sample_bytes = profile.num_bands * np.dtype(profile.dtype).itemsize
         copies = 1 + tools.job.scale**2
         if height * width <= limits.pixels:
             self.held_bytes = budget.acquire(height * width * sample_bytes * copies)
         self._image = tools.guarded(photo.decode, data, max_pixels=limits.pixels)
+        pixels = self._image.pixels
+        shape = (pixels.shape[0], height * scale, width * scale)
+        self._restored = np.empty(shape, pixels.dtype)
 
     def windows(self) -> Iterator[WindowTask]:
         """The image's windows; none if it has failed, or has become a scene."""
@@ -96,11 +112,9 @@ class ImageTask:
         job = self.tools.job
         bands, height, width = pixels.shape
         grid = job.grid(height, width)
-        scale = job.scale
         self._num_missing = grid.num_windows
         self._num_windows = grid.num_windows
         self._seam_error = self.tools.seam_error(is_one_patch=grid.is_one_patch)
-        self._restored: Pixels = np.empty((bands, height * scale, width * scale), pixels.dtype)
         self._meter = TrustMeter(bands)
         yield from window_tasks(pixels, grid, alpha, token=self)
 
@@ -140,7 +154,7 @@ class ImageTask:
         config = tools.job.config
         trust = self._meter.result()
         flags = check_trust(trust, self._seam_error, config.trust)
-        codec = image.profile.codec if config.output.format == "same" else config.output.format
+        codec = output_codec(tools.job, image.profile.codec)
         content = photo.encode(
             Image(self._restored, image.profile), codec, config.output, tools.history
         )
@@ -179,13 +193,9 @@ def failed_row(job: RestoreJob, item: Pending, error: GanrayError, attempts: int
     """The row of a failure; one of a store, or of memory, is tried again by the next run."""
     # If it is the target that refuses, so does the record of this row, and the run stops.
     retry = isinstance(error, StorageError) or str(error).startswith("out of memory")
+    # Two lost workers may have been bad luck; three times two were not.
+    retry = retry or (isinstance(error, LostWorkerError) and attempts < KILLING_ATTEMPTS)
     return job.failed_row(item, error, attempts=attempts, retry=retry)
-
-
-def require_bytes(item: Pending, limit: int) -> None:
-    """Raise TooLargeError if the file is larger than limits.bytes."""
-    if item.num_bytes > limit:
-        raise TooLargeError(f"{item.num_bytes} bytes; limits.bytes allows {limit}")
 
 
 def restored_row(tools: RestoreTools, item: Pending, trust: Trust, flags: str) -> LedgerRow:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from queue import SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -21,25 +21,54 @@ OutT = TypeVar("OutT", covariant=True)
 Restore = Callable[[Iterator[WindowTask | None]], Iterator[RestoredWindow]]
 
 
+class EngineClosedError(Exception):
+    """An engine ended by an error while a thread waited for its budget."""
+
+
 class Budget:
     """Bytes that may be held at once. What is larger than all of it is admitted alone."""
 
     def __init__(self, num_bytes: int) -> None:
         self._free = self._all = num_bytes
+        self._is_closed = False
         self._changed = threading.Condition()
 
     def acquire(self, num_bytes: int) -> int:
         """Wait until `num_bytes` are free; returns what to give back."""
         held = min(num_bytes, self._all)
         with self._changed:
-            self._changed.wait_for(lambda: self._free >= held)
+            self._changed.wait_for(lambda: self._is_closed or self._free >= held)
+            if self._is_closed:
+                raise EngineClosedError
             self._free -= held
         return held
+
+    def close(self) -> None:
+        """Let nobody wait any more: what holds the rest will not give it back."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
 
     def release(self, held: int) -> None:
         with self._changed:
             self._free += held
             self._changed.notify_all()
+
+
+class PausingBudget:
+    """A budget whose waiting time is not the waiting stage's."""
+
+    def __init__(self, budget: Budget, clocks: "Clocks", name: str) -> None:
+        self._budget = budget
+        self._clocks = clocks
+        self._name = name
+
+    def acquire(self, num_bytes: int) -> int:
+        """Wait until `num_bytes` are free; returns what to give back."""
+        self._clocks.end()
+        held = self._budget.acquire(num_bytes)
+        self._clocks.begin(self._name)
+        return held
 
 
 class Task(Protocol[OutT]):
@@ -52,12 +81,14 @@ class Task(Protocol[OutT]):
     held_bytes: int
     device_seconds: float
     name: str
+    is_timed: bool
+    """Whether a stage that takes too long means that it hangs."""
 
     def refuse(self, error: GanrayError) -> None:
         """Fail before anything is loaded."""
         ...
 
-    def load(self, budget: Budget) -> None: ...
+    def load(self, budget: PausingBudget) -> None: ...
 
     def windows(self) -> Iterator[WindowTask]: ...
 
@@ -137,9 +168,15 @@ class Engine(Generic[OutcomeT]):
                 self.clocks.begin(task.name)
                 if task.collect(restored):
                     run.store(task)
+                # Whoever consumes the outcomes may take his time.
+                self.clocks.end()
                 yield from run.committed()
+                self.clocks.begin(task.name)
             self.clocks.end()
             yield from run.committed(wait=True)
+        except BaseException:
+            self._budget.close()
+            raise
         finally:
             self.clocks.end()
             run.close()
@@ -175,6 +212,8 @@ class _Run(Generic[OutcomeT]):
         while True:
             self._load_ahead()
             if self.stop():
+                # What waits for a full batch holds bytes for which the readers may be waiting.
+                yield None
                 self._discard()
                 return
             if self.num_loading:
@@ -235,8 +274,9 @@ class _Run(Generic[OutcomeT]):
 
     def _load(self, task: Task[OutcomeT]) -> None:
         try:
-            with self.engine.clocks.stage(task.name):
-                task.load(self.engine._budget)
+            clocks = self.engine.clocks
+            with clocks.stage(task.name):
+                task.load(PausingBudget(self.engine._budget, clocks, task.name))
         except BaseException as error:
             self.loaded.put(error)
         else:
@@ -248,7 +288,7 @@ class _Run(Generic[OutcomeT]):
 
     def _store(self, task: Task[OutcomeT]) -> None:
         try:
-            with self.engine.clocks.stage(task.name):
+            with self.engine.clocks.stage(task.name) if task.is_timed else nullcontext():
                 outcome: OutcomeT | BaseException = task.store()
         except BaseException as error:
             outcome = error
@@ -281,6 +321,7 @@ class _Run(Generic[OutcomeT]):
         self.ready = []
 
     def _take_committed(self) -> None:
+        self.engine.clocks.end()
         begin = time.perf_counter()
         outcome = self.done.get()
         self.busy_since += time.perf_counter() - begin

@@ -16,6 +16,8 @@ HANDFUL = 64
 RAY_START_SECONDS = 10.0
 """From `ray.init` to the first order in a worker, measured by `make bench`."""
 TIMED_SIDE = 64
+LARGEST_BYTES = 2**26
+"""A larger file is worth a pool, and is not read here to see how large its image is."""
 
 
 def choose_workers(plan: RestorePlan) -> RestoreWorkersConfig:
@@ -23,7 +25,8 @@ def choose_workers(plan: RestorePlan) -> RestoreWorkersConfig:
     before Ray would have started."""
     workers = plan.config.workers
     num_inputs = len(plan.pending)
-    is_fixed = workers.max == 0 or workers.in_process == "never" or workers.gpus
+    is_heavy = any(item.num_bytes > LARGEST_BYTES for item in plan.sample)
+    is_fixed = is_heavy or workers.max == 0 or workers.in_process == "never" or workers.gpus
     if is_fixed or num_inputs > HANDFUL or os.environ.get("RAY_ADDRESS"):
         return workers
     if _pending_pixels(plan) * seconds_per_pixel(plan) <= RAY_START_SECONDS:

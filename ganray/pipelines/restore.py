@@ -2,7 +2,8 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -47,6 +48,8 @@ ORDERS_PER_WAVE = 1024
 NEVER = 2**63
 SAMPLE_KEYS = 3
 FEW_ASSEMBLIES = 4
+DELETE_THREADS = 8
+KEYS_AT_ONCE = 1000
 KEPT_FAILURES = 1000
 
 
@@ -103,19 +106,24 @@ class _Run:
             self._record_unusable()
             for outcome in self._outcomes(stop):
                 self._take(outcome)
-                if claim.lost:
-                    raise RunFailedError(
-                        "another run took this target over while this one did not answer; it "
-                        "stopped, what is recorded stays done"
-                    )
+                self._require_claim(claim)
         finally:
             self._end()
-        if stop.is_set() and self.summary.inputs.pending:
+        if self.summary.inputs.pending:
+            why = "stopped by SIGTERM" if stop.is_set() else "some work was lost"
             raise RunFailedError(
-                f"stopped by SIGTERM; {self.summary.inputs.pending} inputs are still to be done. "
-                "What is recorded stays done; run the same command again to go on"
+                f"{why}; {self.summary.inputs.pending} inputs are still to be done. What is "
+                "recorded stays done; run the same command again to go on"
             )
+        self._require_claim(claim)
         self._clean_up()
+
+    def _require_claim(self, claim: Claim) -> None:
+        if claim.lost:
+            raise RunFailedError(
+                "another run took this target over while this one did not answer; it stopped, "
+                "what is recorded stays done"
+            )
 
     def _begin(self) -> None:
         # The claim says that nobody else is at work: these are what a killed run left behind.
@@ -182,8 +190,7 @@ class _Run:
             few
             and copied
             and all(
-                isinstance(order, AssemblyOrder) and is_tiff(order.scene.item.key)
-                for order in orders
+                isinstance(order, AssemblyOrder) and order.scene.codec == "tiff" for order in orders
             )
         ):
             return self.workers.model_copy(update={"max": 0})
@@ -203,9 +210,13 @@ class _Run:
         if identity(outcome) in self.told:
             return
         self.told.add(identity(outcome))
+        scene = self.scenes.scene_of(outcome.key) if isinstance(outcome, LedgerRow) else None
         row = self.scenes.take(outcome)
         if isinstance(outcome, LedgerRow):
             self.recorder.take(outcome)
+            if scene is not None:
+                # Its output is written and recorded: the windows would only take room.
+                _delete_all(self.target, map(scene.run_key, range(scene.num_windows)))
             self._handle_row(outcome)
         elif isinstance(outcome, WindowDone):
             self.report(outcome)
@@ -219,7 +230,7 @@ class _Run:
         if row.state == "failed":
             if len(self.failures) < KEPT_FAILURES:
                 self.failures.append((row.key, row.reason))
-            self.folder.add_event({"event": "failed", "key": row.key, "reason": row.reason})
+                self.folder.add_event({"event": "failed", "key": row.key, "reason": row.reason})
             _stop_beyond(self.summary, self.plan.config.max_failed)
 
     def _end(self) -> None:
@@ -232,8 +243,15 @@ class _Run:
     def _clean_up(self) -> None:
         """After a complete run: one ledger, nothing in staging."""
         self.recorder.compact()
-        for info in list(self.target.list(STAGING_PREFIX)):
-            self.target.delete(info.key)
+        _delete_all(self.target, (info.key for info in self.target.list(STAGING_PREFIX)))
+
+
+def _delete_all(store: Store, keys: Iterable[str]) -> None:
+    """Delete objects by several threads, a bounded number ahead."""
+    remaining = iter(keys)
+    with ThreadPoolExecutor(DELETE_THREADS) as pool:
+        while group := list(islice(remaining, KEYS_AT_ONCE)):
+            list(pool.map(store.delete, group))
 
 
 def _new_run_id() -> str:

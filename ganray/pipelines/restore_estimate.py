@@ -16,7 +16,7 @@ import torch
 
 from ganray.codecs import photo
 from ganray.errors import CodecError, RestorationError, StorageError
-from ganray.pipelines.placement import RAY_START_SECONDS
+from ganray.pipelines.placement import LARGEST_BYTES, RAY_START_SECONDS
 from ganray.pipelines.restore_orders import Pending
 from ganray.pipelines.restore_plan import RestorePlan
 from ganray.raster.image import Image, Pixels
@@ -93,6 +93,9 @@ def measure_sample(plan: RestorePlan) -> Sample:
     source = open_store(config.source)
     sample = Sample()
     for item in plan.sample:
+        if item.num_bytes > LARGEST_BYTES:
+            sample.num_failed += 1
+            continue
         try:
             _measure(sample, source, restorer, item=item, plan=plan)
         except (CodecError, RestorationError, StorageError):

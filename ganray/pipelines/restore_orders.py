@@ -38,6 +38,8 @@ class Scene:
     codec: str
     num_windows: int
     staging: str
+    is_ranged: bool
+    """Whether windows are read by ranges; otherwise every worker decodes the input whole."""
 
     @property
     def num_pixels(self) -> int:

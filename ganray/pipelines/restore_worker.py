@@ -15,7 +15,7 @@ from itertools import chain
 
 import torch
 
-from ganray.errors import NotFoundError, RestorationError
+from ganray.errors import LostWorkerError, NotFoundError
 from ganray.ledger import ROWS_PREFIX, Ledger, LedgerRow
 from ganray.pipelines.image_task import ImageTask
 from ganray.pipelines.overlap import Clocks, Engine, Task
@@ -37,6 +37,7 @@ from ganray.restoration.canvas import RestoredWindow, WindowTask
 
 BUFFER_BYTES = 2**29
 WATCH_SECONDS = 1.0
+DEADLY = 2
 
 _log = logging.getLogger(__name__)
 
@@ -122,35 +123,40 @@ class RestoreWorker:
         self._objects = [info.key for info in kept]
         yield from recorded
         done = {row.key for row in recorded}
-        killer = self._announced()
+        suspect, num_deaths = self._announced()
         for task in self._tasks(order):
             if task.name in done or self.context.stop():
                 continue
-            if task.name == killer:
-                task.refuse(_killed())
+            deaths = num_deaths if task.name == suspect else 0
+            if deaths == DEADLY:
+                task.refuse(_lost())
             else:
-                self._announce(task.name)
+                self._announce(task.name, deaths + 1)
             yield from self.engine.run([task], self.context.stop)
-        self._announce("")
+        self._announce("", 0)
 
-    def _announced(self) -> str:
+    def _announced(self) -> tuple[str, int]:
+        """The task that the worker before this one was at alone, and how many were lost so."""
         try:
-            return str(json.loads(self.tools.target.read(self._announcement))["task"])
+            words = json.loads(self.tools.target.read(self._announcement))
         except NotFoundError:
-            return ""
+            return "", 0
+        return str(words["task"]), int(words["deaths"])
 
-    def _announce(self, name: str) -> None:
-        self.tools.target.write(self._announcement, json.dumps({"task": name}).encode())
+    def _announce(self, name: str, deaths: int) -> None:
+        """Say what this worker is at, and how many it will have been if this one is lost."""
+        words = json.dumps({"task": name, "deaths": deaths})
+        self.tools.target.write(self._announcement, words.encode())
 
     @property
     def _announcement(self) -> str:
         return f"{ATTEMPTS_PREFIX}{self._prefix}.json"
 
 
-def _killed() -> RestorationError:
-    return RestorationError(
-        "its worker crashed, ran out of memory or took longer than limits.seconds while it was at "
-        "this input alone, for the second time"
+def _lost() -> LostWorkerError:
+    return LostWorkerError(
+        f"{DEADLY} workers crashed, ran out of memory or took longer than limits.seconds while "
+        "they were at this input alone"
     )
 
 

@@ -1,5 +1,6 @@
 """The driver's book of scenes: which windows are restored, and what is to be done next."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ class _Entry:
     run_bytes: dict[int, int] = field(default_factory=dict)
     has_failed: bool = False
     is_issued: bool = False
+    is_assembling: bool = False
 
     @property
     def is_complete(self) -> bool:
@@ -38,6 +40,7 @@ class SceneBook:
         self._num_workers = max(1, num_workers)
         self._entries: dict[str, _Entry] = {}
         self._num_orders = 0
+        self._waiting: deque[WorkOrder] = deque()
 
     def take(self, outcome: Outcome) -> LedgerRow | None:
         """Note an outcome; a scene's first failure is returned to be recorded."""
@@ -55,14 +58,32 @@ class SceneBook:
             self._entries.pop(outcome.key, None)
         return None
 
+    def scene_of(self, key: str) -> Scene | None:
+        """The scene of an input that is not finished yet."""
+        entry = self._entries.get(key)
+        return entry.scene if entry else None
+
     def orders(self) -> Iterator[WorkOrder]:
-        """Orders that can be carried out now; each is issued once."""
-        for entry in list(self._entries.values()):
-            if entry.is_complete and not entry.has_failed:
-                yield self._assembly(entry)
+        """Orders that can be carried out now. Each is issued once: one that is not taken from
+        the iterator waits for the next."""
+        for entry in self._entries.values():
+            if entry.is_complete and not entry.has_failed and not entry.is_assembling:
+                entry.is_assembling = True
+                self._waiting.append(self._assembly(entry))
             elif not entry.is_issued:
                 entry.is_issued = True
-                yield from self._windows(entry.scene)
+                self._waiting.extend(self._windows(entry.scene))
+        while self._waiting:
+            order = self._waiting.popleft()
+            if not self._is_in_vain(order):
+                yield order
+
+    def _is_in_vain(self, order: WorkOrder) -> bool:
+        """Whether a scene has failed before all of its windows were ordered."""
+        if not isinstance(order, WindowOrder):
+            return False
+        entry = self._entries.get(order.scene.item.key)
+        return entry is None or entry.has_failed
 
     def _assembly(self, entry: _Entry) -> AssemblyOrder:
         sizes = tuple(entry.run_bytes[index] for index in range(entry.scene.num_windows))

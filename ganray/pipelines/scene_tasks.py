@@ -17,10 +17,10 @@ from ganray.codecs.tiled_tiff import TiffLayout
 from ganray.errors import GanrayError, NotFoundError, UndecodableError
 from ganray.ledger import LedgerRow
 from ganray.pipelines.image_task import attempt, check_trust, failed_row, restored_row
-from ganray.pipelines.overlap import Budget
+from ganray.pipelines.overlap import PausingBudget
 from ganray.pipelines.restore_orders import AssemblyOrder, Outcome, Scene, SceneFailed, WindowDone
 from ganray.pipelines.restore_tools import RestoreTools
-from ganray.pipelines.scenes import describe_tiff, is_tiff, output_codec, scene_layout
+from ganray.pipelines.scenes import describe_tiff, output_codec, scene_layout
 from ganray.raster.image import Image, Pixels, Profile
 from ganray.raster.windows import Box, crop, place
 from ganray.restoration.canvas import RestoredWindow, WindowTask
@@ -38,6 +38,7 @@ class SceneWindowTask:
         self.name = f"{scene.item.key} window {index}"
         self.held_bytes = 0
         self.device_seconds = 0.0
+        self.is_timed = True
         self._own_seconds = 0.0
         self._error: GanrayError | None = None
         self._staged_bytes = 0
@@ -47,7 +48,7 @@ class SceneWindowTask:
     def refuse(self, error: GanrayError) -> None:
         self._error = error
 
-    def load(self, budget: Budget) -> None:
+    def load(self, budget: PausingBudget) -> None:
         """Read the window with its halo, unless an earlier run has restored it."""
         if self._error is not None:
             return
@@ -55,13 +56,10 @@ class SceneWindowTask:
         self._error = attempt(lambda: self._load(budget))
         self._own_seconds += time.perf_counter() - begin
 
-    def _load(self, budget: Budget) -> None:
+    def _load(self, budget: PausingBudget) -> None:
         scene, tools = self.scene, self.tools
-        try:
-            self._staged_bytes = tools.target.stat(scene.run_key(self.index)).num_bytes
-        except NotFoundError:
-            pass
-        else:
+        self._staged_bytes = self._find_staged()
+        if self._staged_bytes:
             return
         self._grid = tools.job.grid(scene.height, scene.width)
         self._window = self._grid.window(self.index)
@@ -69,6 +67,17 @@ class SceneWindowTask:
         copies = 1 + tools.job.scale**2
         self.held_bytes = budget.acquire(self._window.read.num_pixels * sample_bytes * copies)
         self._pixels = _read_window(tools, scene, self._window.read)
+
+    def _find_staged(self) -> int:
+        """Bytes of what an earlier run has left of this window; 0 if it is not there or damaged."""
+        layout, key = scene_layout(self.tools.job, self.scene), self.scene.run_key(self.index)
+        try:
+            num_bytes = self.tools.target.stat(key).num_bytes
+            source = RunSource(key, num_bytes)
+            read_footer(layout, self.index, source=source, read=self.tools.target.read)
+        except (NotFoundError, UndecodableError):
+            return 0
+        return num_bytes
 
     def windows(self) -> Iterator[WindowTask]:
         """The window, if it is still to be restored."""
@@ -119,6 +128,8 @@ class AssemblyTask:
         self.name = f"{order.scene.item.key} assembly"
         self.held_bytes = 0
         self.device_seconds = 0.0
+        # It takes as long as the store needs to copy a scene.
+        self.is_timed = False
         self._error: GanrayError | None = None
         self._runs = [
             RunSource(order.scene.run_key(index), num_bytes)
@@ -128,7 +139,7 @@ class AssemblyTask:
     def refuse(self, error: GanrayError) -> None:
         self._error = error
 
-    def load(self, budget: Budget) -> None:
+    def load(self, budget: PausingBudget) -> None:
         """Nothing: its input is in staging, and is read piece by piece."""
 
     def windows(self) -> Iterator[WindowTask]:
@@ -150,7 +161,7 @@ class AssemblyTask:
     def _assemble(self) -> LedgerRow:
         begin = time.perf_counter()
         layout, profile = scene_layout(self.tools.job, self.scene), self._profile()
-        is_tiff_wanted = output_codec(self.tools.job, self.scene) == "tiff"
+        is_tiff_wanted = output_codec(self.tools.job, self.scene.codec) == "tiff"
         row = (self._write_tiff if is_tiff_wanted else self._write_whole)(layout, profile)
         return replace(row, seconds=row.seconds + time.perf_counter() - begin)
 
@@ -181,7 +192,7 @@ class AssemblyTask:
 
     def _profile(self) -> Profile:
         tools, item = self.tools, self.scene.item
-        if is_tiff(item.key):
+        if self.scene.is_ranged:
             return tools.guarded(describe_tiff, tools.source.uri, item.key)[0]
         return tools.guarded(photo.probe, tools.source.read(item.key))[0]
 
@@ -217,7 +228,7 @@ class AssemblyTask:
         for index, source in enumerate(self._runs):
             window = decode_run(layout, index, read(source.key))
             place(pixels, window, layout.window_box(index))
-        codec = output_codec(tools.job, self.scene)
+        codec = output_codec(tools.job, self.scene.codec)
         options = tools.job.config.output
         content = photo.encode(Image(pixels, profile), codec, options, tools.history)
         tools.target.write(row.output, content)
@@ -232,6 +243,6 @@ class AssemblyTask:
 def _read_window(tools: RestoreTools, scene: Scene, box: Box) -> Pixels:
     """Pixels (C,h,w) of a scene inside `box`: of a TIFF by ranges, of others from a copy that
     the worker keeps decoded."""
-    if is_tiff(scene.item.key):
+    if scene.is_ranged:
         return tools.tiff_window(scene.item.key, box)
     return crop(tools.decoded(scene.item.key), box)

@@ -52,7 +52,7 @@ def find_tiff_scene(
         )
     if config.output.format not in ("same", "tiff"):
         _require_whole(job, height, width, f"{config.output.format} is written whole")
-    return make_scene(job, item, profile, height, width)
+    return _make_scene(job, item, profile, shape=(height, width), is_ranged=True)
 
 
 def find_picture_scene(
@@ -62,7 +62,7 @@ def find_picture_scene(
     _require_whole(job, height, width, f"{profile.codec} is decoded whole")
     if height * width <= job.split_picture_pixels:
         return None
-    return make_scene(job, item, profile, height, width)
+    return _make_scene(job, item, profile, shape=(height, width), is_ranged=False)
 
 
 def _require_whole(job: RestoreJob, height: int, width: int, why: str) -> None:
@@ -75,13 +75,27 @@ def _require_whole(job: RestoreJob, height: int, width: int, why: str) -> None:
         )
 
 
-def make_scene(job: RestoreJob, item: Pending, profile: Profile, height: int, width: int) -> Scene:
+def require_bytes(item: Pending, limit: int, name: str = "limits.bytes") -> None:
+    """Raise TooLargeError if the file is larger than a limit allows."""
+    if item.num_bytes > limit:
+        raise TooLargeError(f"{item.num_bytes} bytes; {name} allows {limit}")
+
+
+def _make_scene(
+    job: RestoreJob, item: Pending, profile: Profile, *, shape: tuple[int, int], is_ranged: bool
+) -> Scene:
     """A scene, whose place in staging follows from all that shapes its pixels.
 
-    Raises RestorationError if its bands do not fit the generator.
+    Raises RestorationError if its bands do not fit the generator, UnsupportedImageError if its
+    output's format does not hold it.
     """
+    height, width = shape
+    require_bytes(item, job.config.limits.bytes)
     require_bands(profile.num_bands - (profile.alpha is not None), job.bands)
     grid = job.grid(height, width)
+    codec = output_codec(job, profile.codec)
+    if codec != "tiff":
+        photo.require_encodable(profile, codec, height * job.scale, width * job.scale)
     identity = [item.key, item.etag, job.generator_digest, job.config.pixel_digest]
     identity += [str(number) for number in (height, width, grid.window_stride)]
     name = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:24]
@@ -94,19 +108,20 @@ def make_scene(job: RestoreJob, item: Pending, profile: Profile, height: int, wi
         codec=profile.codec,
         num_windows=grid.num_windows,
         staging=f"{SCENES_PREFIX}{name}/",
+        is_ranged=is_ranged,
     )
 
 
-def output_codec(job: RestoreJob, scene: Scene) -> str:
-    """The format that a scene is written in."""
+def output_codec(job: RestoreJob, codec: str) -> str:
+    """The format that an input of format `codec` is written in."""
     wanted = job.config.output.format
-    return scene.codec if wanted == "same" else wanted
+    return codec if wanted == "same" else wanted
 
 
 def scene_layout(job: RestoreJob, scene: Scene) -> TiffLayout:
     """The tiles and windows of a scene's output. Other formats use them in staging alone."""
     grid = job.grid(scene.height, scene.width)
-    is_written = output_codec(job, scene) == "tiff"
+    is_written = output_codec(job, scene.codec) == "tiff"
     return TiffLayout(
         height=scene.height * job.scale,
         width=scene.width * job.scale,

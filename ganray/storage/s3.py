@@ -122,6 +122,10 @@ class S3Store:
 
     def _place(self, key: str) -> dict[str, str]:
         check_key(key)
+        try:
+            key.encode()
+        except UnicodeEncodeError:
+            raise StorageError(f"{self.uri}: the key {key!r} is not UTF-8; rename it") from None
         return {"Bucket": self._client.bucket, "Key": self._root + key}
 
 

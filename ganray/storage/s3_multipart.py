@@ -57,15 +57,26 @@ class S3Multipart:
         """Let the store make one part of another object's bytes, from any thread."""
         check_part_number(self._key, part_number)
         check_copy(key, start, end)
+        source = {"Bucket": self._client.bucket, "Key": self._root + key}
+        self._require_bytes(source, end)
         part = {
             **self._upload,
             "PartNumber": part_number,
-            "CopySource": {"Bucket": self._client.bucket, "Key": self._root + key},
+            "CopySource": source,
             "CopySourceRange": f"bytes={start}-{end - 1}",
         }
-        etag = self._client.call("copy", self._root + key, lambda s3: _copy(s3, part))
+        etag = self._client.call("copy", source["Key"], lambda s3: _copy(s3, part))
         with self._lock:
             self._etags[part_number] = etag
+
+    def _require_bytes(self, source: dict[str, str], end: int) -> None:
+        """Refuse a range beyond an object's end, of which some stores copy what there is."""
+        answer: _Answer = self._client.call(
+            "copy", source["Key"], lambda s3: s3.head_object(**source)
+        )
+        if int(answer["ContentLength"]) < end:
+            where = f"s3://{source['Bucket']}/{source['Key']}"
+            raise StorageError(f"{where}: ends before byte {end}; write it again")
 
     def __exit__(
         self,

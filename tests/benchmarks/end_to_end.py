@@ -23,7 +23,7 @@ GOAL = "goal 0.95"
 
 
 def run(folder: Path, *, quick: bool) -> list[Figure]:
-    number, repeats = (12, 1) if quick else (24, 4)
+    number, repeats = (8, 1) if quick else (24, 3)
     with running(folder / "store") as store:
         # ganray's own clients find the store by the environment, here and in every child.
         os.environ.update(store.environment)

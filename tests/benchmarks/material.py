@@ -5,7 +5,6 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
-import tifffile
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -14,7 +13,6 @@ from ganray.models.checkpoint import Provenance, build_generator, encode_checkpo
 from ganray.storage import open_store
 
 NUM_PICTURES = 16
-TIFF_TILE = 256
 
 
 def write_archive(uri: str, number: int, side: int, suffixes: tuple[str, ...] = (".jpg",)) -> str:
@@ -37,23 +35,6 @@ def picture(side: int, seed: int) -> NDArray[np.uint8]:
     smooth = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
     noise = rng.normal(0, 2, (side, side, 3))
     return (np.asarray(smooth) + noise).clip(0, 255).astype(np.uint8)
-
-
-def write_scene(folder: Path, side: int) -> str:
-    """Write one tiled TIFF of side² pixels of RGB, and return the folder."""
-    folder.mkdir()
-    tile = picture(TIFF_TILE, 0)
-    num_tiles = (-(-side // TIFF_TILE)) ** 2
-    tifffile.imwrite(
-        folder / "scene.tif",
-        (tile for _ in range(num_tiles)),
-        shape=(side, side, 3),
-        dtype=np.uint8,
-        tile=(TIFF_TILE, TIFF_TILE),
-        photometric="rgb",
-        compression="zlib",
-    )
-    return str(folder)
 
 
 def write_trivial_generator(folder: Path) -> str:

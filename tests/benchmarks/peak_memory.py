@@ -8,10 +8,13 @@ restored window by window by two workers, and its output is as large as it is.
 from pathlib import Path
 from typing import Any
 
-from material import write_archive, write_scene, write_trivial_generator
+import numpy as np
+import tifffile
+from material import picture, write_archive, write_trivial_generator
 from measuring import Figure, Measured, measure
 
 TILE_SIDE = 64
+TIFF_TILE = 256
 SCENE = {"split_pixels": 2**20, "window_pixels": 512, "output": {"tiff_compression": "zstd"}}
 
 
@@ -30,6 +33,23 @@ def run(folder: Path, *, quick: bool) -> list[Figure]:
         *figures(f"{numbers[0]} → {numbers[1]} tiles", *tiles),
         *figures(f"scene of {sides[0]}² → {sides[1]}²", *scenes),
     ]
+
+
+def write_scene(folder: Path, side: int) -> str:
+    """Write one tiled TIFF of side² pixels of RGB, and return the folder."""
+    folder.mkdir()
+    tile = picture(TIFF_TILE, 0)
+    num_tiles = (-(-side // TIFF_TILE)) ** 2
+    tifffile.imwrite(
+        folder / "scene.tif",
+        (tile for _ in range(num_tiles)),
+        shape=(side, side, 3),
+        dtype=np.uint8,
+        tile=(TIFF_TILE, TIFF_TILE),
+        photometric="rgb",
+        compression="zlib",
+    )
+    return str(folder)
 
 
 def peaks(source: str, generator: str, settings: dict[str, Any]) -> Measured:

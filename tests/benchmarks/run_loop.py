@@ -1,16 +1,20 @@
 """What a job is measured against: loops in one process without Ray.
 
     python run_loop.py '{"loop": "generator", "source": …, "generator": …, "precision": …}'
-    python run_loop.py '{"loop": "files", "archives": [["few", …], …], "generator": …}'
+    python run_loop.py '{"loop": "files", "runs": [["few", SOURCE, TARGET], …], "generator": …}'
 
 `generator` puts the patches of an archive, decoded and in memory, through the network and
-drops the results. `files` reads, decodes, restores, encodes and writes picture by picture.
+drops the results. `files` reads, decodes, restores, encodes and writes picture by picture; with
+`"restorer": true` through ganray's Restorer, which cuts, checks and measures, else through the
+network alone.
 Started by `measuring.measure`.
 """
 
 import io
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +24,7 @@ from measuring import mark
 from PIL import Image
 from torch import Tensor
 
-from ganray.raster.image import to_float
+from ganray.raster.image import Pixels, to_float
 from ganray.restoration import Restorer
 from ganray.restoration.canvas import Canvas
 from ganray.restoration.restorer import DTYPES, window_tasks
@@ -35,8 +39,11 @@ def main(job: dict[str, Any]) -> None:
     if job["loop"] == "generator":
         loop_over_patches(restorer, job["source"], DTYPES[job["precision"]])
     else:
-        for name, source in job["archives"]:
-            loop_over_files(restorer, name, source, job["jpeg"])
+        restore = restorer.restore if job["restorer"] else partial(run_network, restorer)
+        for name, source, target in job["runs"]:
+            mark(f"{name} begins")
+            loop_over_files(restore, Path(source), Path(target), job["jpeg"])
+            mark(f"{name} settled")
 
 
 def loop_over_patches(restorer: Restorer, source: str, dtype: torch.dtype | None) -> None:
@@ -53,7 +60,7 @@ def loop_over_patches(restorer: Restorer, source: str, dtype: torch.dtype | None
         mark("ends", num_inputs=len(pictures))
 
 
-def cut(restorer: Restorer, pixels: np.ndarray) -> list[Tensor]:
+def cut(restorer: Restorer, pixels: Pixels) -> list[Tensor]:
     """The patches that a restoration puts through the network, ready for it."""
     tasks = window_tasks(pixels, restorer.grid(*pixels.shape[1:]), None)
     pieces = [piece for task in tasks for piece in Canvas(task, restorer.scale).pieces()]
@@ -61,24 +68,28 @@ def cut(restorer: Restorer, pixels: np.ndarray) -> list[Tensor]:
     return [tensor.contiguous(memory_format=torch.channels_last) for tensor in tensors]
 
 
-def loop_over_files(restorer: Restorer, name: str, source: str, jpeg: dict[str, Any]) -> None:
+def loop_over_files(
+    restore: Callable[[Pixels], Pixels], source: Path, target: Path, jpeg: dict[str, Any]
+) -> None:
     """The shortest script that does it; `jpeg` are Pillow's options of encoding."""
-    target = Path(f"{source}-{name}-looped")
     target.mkdir()
-    mark(f"{name} begins")
+    for path in sorted(source.iterdir()):
+        restored = restore(decode(path.read_bytes()))
+        buffer = io.BytesIO()
+        pixels = np.ascontiguousarray(np.moveaxis(restored, 0, -1))
+        Image.fromarray(pixels).save(buffer, format="jpeg", **jpeg)
+        (target / path.name).write_bytes(buffer.getvalue())
+
+
+def run_network(restorer: Restorer, pixels: Pixels) -> Pixels:
+    """A whole picture through the network, and rounded."""
     with torch.inference_mode():
-        for path in sorted(Path(source).iterdir()):
-            degraded = torch.from_numpy(decode(path.read_bytes())).float()[None] / 255
-            restored = restorer.generator.network(degraded)
-            whole = restored[0].clamp(0, 1).mul(255).round().to(torch.uint8)
-            pixels = np.moveaxis(whole.numpy(), 0, -1)
-            buffer = io.BytesIO()
-            Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="jpeg", **jpeg)
-            (target / path.name).write_bytes(buffer.getvalue())
-    mark(f"{name} settled")
+        degraded = torch.from_numpy(np.ascontiguousarray(pixels))[None].float() / 255
+        restored = restorer.generator.network(degraded)[0]
+        return restored.clamp(0, 1).mul(255).round().to(torch.uint8).numpy()
 
 
-def decode(data: bytes) -> np.ndarray:
+def decode(data: bytes) -> Pixels:
     """Pixels (C,H,W) of a file."""
     return np.moveaxis(np.array(Image.open(io.BytesIO(data))), -1, 0)
 

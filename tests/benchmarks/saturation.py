@@ -22,7 +22,7 @@ from simulated_device import Device
 
 SIDE = 256
 TILE_PIXELS = SIDE**2
-DEVICE_SECONDS = 3.0
+DEVICE_SECONDS = 2.5
 LARGEST_ARCHIVE = 2400
 WORKER_DESIGNS = {"1 + 1 threads": 1, "2 + 2 threads": 2}
 STAGE_DESIGN = ("stages",)
@@ -35,6 +35,7 @@ class Case:
     name: str
     device: Device
     num_threads: int = 0
+    prefetch: int = 0
     is_on_disk: bool = False
 
 
@@ -45,8 +46,10 @@ def device_cases(*, quick: bool) -> Iterator[Case]:
         yield Case(f"{mega} Mpixel/s in batches of 32", Device(speed, batch_windows=32))
         yield Case(f"{mega} Mpixel/s, store 20 ms away", Device(speed, latency_seconds=0.02))
         yield Case(f"{mega} Mpixel/s, folder on disk", Device(speed), is_on_disk=True)
-    eight = Device(20e6, latency_seconds=0.02)
-    yield Case("20 Mpixel/s, store 20 ms away, 8 + 8 threads", eight, num_threads=8)
+    batches = Device(20e6, batch_windows=32)
+    yield Case("20 Mpixel/s in batches of 32, prefetch 96", batches, prefetch=96)
+    distant = Device(20e6, latency_seconds=0.02)
+    yield Case("20 Mpixel/s, store 20 ms away, 8 + 8 threads", distant, num_threads=8)
 
 
 def run_device(folder: Path, *, quick: bool) -> list[Figure]:
@@ -70,7 +73,12 @@ def device_share(case: Case, place: Path, generator: str) -> dict[str, float]:
         "source": write_archive(f"{place}-archive", number, SIDE),
         "target": f"{place}-restored",
         "generator": generator,
-        "workers": {"max": 0, "readers": case.num_threads, "writers": case.num_threads},
+        "workers": {
+            "max": 0,
+            "readers": case.num_threads,
+            "writers": case.num_threads,
+            "prefetch": case.prefetch,
+        },
     }
     measured = measure("run_simulated.py", {"runs": [["all", config, asdict(case.device)]]})
     recorded = sorted(measured.marks["all ends"].values["recorded"])
@@ -100,10 +108,10 @@ def _device_figure(name: str, runs: list[dict[str, float]]) -> Figure:
 
 
 def run_stage(folder: Path, *, quick: bool) -> list[Figure]:
-    repeats = 1 if quick else 3
+    repeats = 1 if quick else 2
     speeds = (20,) if quick else (20, 80)
     generator = write_trivial_generator(folder)
-    source = write_archive(str(folder / "archive"), 600 if quick else 1800, SIDE)
+    source = write_archive(str(folder / "archive"), 600 if quick else 1400, SIDE)
     rates: dict[tuple[int, str], list[float]] = {}
     for repeat in range(repeats):
         targets = {

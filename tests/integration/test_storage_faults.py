@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import boto3
 import pytest
 
-from ganray.errors import AccessDeniedError, NotFoundError, StorageError
+from ganray.claim import claimed
+from ganray.errors import AccessDeniedError, ClaimedError, NotFoundError, StorageError
+from ganray.ledger import Ledger, LedgerRow, scan
 from ganray.object_store import ObjectStore
-from ganray.storage import PREFLIGHT, RetryPolicy, Store, open_store
+from ganray.storage import PREFLIGHT, Concatenation, RetryPolicy, Store, open_store
 from tests.integration.fault_proxy import FaultProxy, LoseReply, Reset, Status, Truncate
 
 PART = b"p" * (5 << 20)
@@ -108,6 +110,110 @@ def test_an_aborted_multipart_leaves_nothing_behind(store: Store, bucket: str) -
     assert (
         client.list_multipart_uploads(Bucket=bucket.removeprefix("s3://")).get("Uploads", []) == []
     )
+
+
+def test_parts_are_copied_by_the_store_through_faults(store: Store, proxy: FaultProxy) -> None:
+    data = os.urandom(6 << 20)
+    store.write("folder/a b ü.bin", data)
+    with store.multipart("whole") as upload:
+        for fault in (Status(503), LoseReply(), Status(200, "InternalError")):
+            proxy.inject(fault, method="PUT")
+        upload.copy(2, "folder/a b ü.bin", 1 << 20, 6 << 20)
+        upload.upload(1, PART)
+        upload.copy(3, "folder/a b ü.bin", 7, 1007)
+        proxy.inject(LoseReply(), method="POST", path="uploadId")
+    assert store.read("whole") == PART + data[1 << 20 :] + data[7:1007]
+
+
+@pytest.mark.parametrize(("key", "end"), [("absent", 5), ("source", 11)])
+def test_a_copy_of_what_is_not_there_is_an_error_and_leaves_nothing(
+    store: Store, key: str, end: int
+) -> None:
+    store.write("source", b"0123456789")
+    with (
+        pytest.raises(StorageError, match=f"{key}: (cannot copy|ends)"),
+        store.multipart("w") as upload,
+    ):
+        upload.copy(1, key, 0, end)
+    assert [info.key for info in store.list()] == ["source"]
+    assert store.abort_unfinished() == 0
+
+
+MIB = 1 << 20
+SOURCE = os.urandom(16 * MIB)
+
+# A small head and tail; copies that need a filled part before them; more than one part.
+CONCATENATIONS: list[list[int | tuple[int, int]]] = [
+    [],
+    [3, (5, 5), 7],
+    [9 * MIB],
+    [(0, 16 * MIB)],
+    [1000, (3, 12 * MIB), (1, 100), (0, 5 * MIB), 77],
+    [6 * MIB, (0, 16 * MIB), 4 * MIB, (MIB, 16 * MIB), (0, 9 * MIB), 1],
+]
+
+
+@pytest.mark.parametrize("some", CONCATENATIONS)
+def test_a_concatenation_is_its_pieces(
+    store: Store, proxy: FaultProxy, some: list[int | tuple[int, int]]
+) -> None:
+    store.write("source", SOURCE)
+    plain = b""
+    with Concatenation(store, "folder/whole") as whole:
+        for piece in some:
+            if isinstance(piece, tuple):
+                whole.copy("source", *piece)
+                plain += SOURCE[piece[0] : piece[1]]
+            else:
+                whole.write(SOURCE[:piece])
+                plain += SOURCE[:piece]
+    assert store.read("folder/whole") == plain
+    uploads = [request for request in proxy.requests if "partNumber" in request]
+    assert bool(uploads) == (len(plain) > 8 * MIB)
+
+
+def test_uploads_that_nobody_completed_are_removed(store: Store, bucket: str) -> None:
+    neighbour = open_store(f"{bucket}/some root 2", retry=QUICK)
+    for each, key in ((store, "whole"), (store, "folder/ü"), (neighbour, "whole")):
+        upload = each.multipart(key)
+        upload.__enter__()
+        upload.upload(1, b"data")
+    store.write("object", b"data")
+    assert store.abort_unfinished(older_than_seconds=3600) == 0
+    assert store.abort_unfinished() == 2
+    assert store.abort_unfinished() == 0
+    assert [info.key for info in store.list()] == ["object"]
+    assert neighbour.abort_unfinished() == 1
+
+
+def test_a_ledger_is_recorded_absorbed_and_read_through_faults(
+    store: Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_MOST_BYTES", "_LEAST_BYTES"):
+        monkeypatch.setattr(scan, name, 10_000)
+    ledger = Ledger(store)
+    rows = [
+        LedgerRow(f"{n:04}", str(n), "g", "c", "restored", 1.0 + n, "run-1", 1) for n in range(5000)
+    ]
+    for number in range(5):
+        ledger.absorb(rows[number::10], [], f"run-1-{number}")
+    for number in range(5, 10):
+        ledger.record(rows[number::10], f"run-1-{number}")
+    for fault in (Reset(100), Truncate(100), LoseReply(), Status(503)):
+        proxy.inject(fault, method="GET", path="ledger", times=5)
+    assert list(ledger.scan()) == rows
+    ledger.compact("run-1")
+    assert list(ledger.scan()) == rows
+    assert len(list(store.list("_ganray/"))) == 1
+
+
+def test_a_claim_is_held_by_one_run(store: Store) -> None:
+    with claimed(store, "run-1") as held:
+        with pytest.raises(ClaimedError, match="run-1"):
+            claimed(store, "run-2").__enter__()
+        held.beat()
+        assert not held.lost
+    assert list(store.list()) == []
 
 
 def test_a_store_that_stays_broken_is_an_error_that_names_the_object(

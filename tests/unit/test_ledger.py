@@ -1,5 +1,5 @@
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ganray.errors import NotFoundError, StorageError
@@ -31,6 +31,8 @@ def make_row(key: str = "a.png", **changes: object) -> LedgerRow:
     )
     return replace(row, **changes)
 
+
+FIXTURES = [HealthCheck.function_scoped_fixture]
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -77,6 +79,16 @@ def ledger(store: MemoryStore) -> Ledger:
 
 
 @pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let segments be read by a few rows and bytes at a time."""
+    monkeypatch.setattr(scanning, "MOST_SEGMENTS", 4)
+    for name in ("_ROWS", "_LEAST_ROWS"):
+        monkeypatch.setattr(scanning, name, 4)
+    for name in ("_MOST_BYTES", "_LEAST_BYTES"):
+        monkeypatch.setattr(scanning, name, 1000)
+
+
+@pytest.fixture
 def small_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a few rows be many."""
     monkeypatch.setattr(compacting, "_MOST_MERGED", 2)
@@ -115,7 +127,7 @@ def resume_row(row: LedgerRow) -> ResumeRow:
 # --- Rows --------------------------------------------------------------------------------
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(row=rows)
 def test_a_row_is_read_back_as_it_was_recorded(row: LedgerRow) -> None:
     ledger = Ledger(MemoryStore())
@@ -197,10 +209,10 @@ def test_the_latest_row_wins_whatever_the_order_and_the_compactions(
     assert ledger.read()["a.png"].run_id == "run-4"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=FIXTURES)
 @given(parts=st.lists(st.lists(st.integers(0, 60), max_size=40), max_size=6))
 def test_segments_that_overlap_are_merged_piece_by_piece(
-    small_memory_for_all: None, parts: list[list[int]]
+    small_pieces: None, parts: list[list[int]]
 ) -> None:
     ledger = Ledger(MemoryStore())
     recorded = []
@@ -209,17 +221,6 @@ def test_segments_that_overlap_are_merged_piece_by_piece(
         recorded += some
         ledger.absorb(some, [], f"run-{number}")
     assert_holds(ledger, recorded)
-
-
-@pytest.fixture(scope="module")
-def small_memory_for_all() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scanning, "MOST_SEGMENTS", 4)
-        patch.setattr(scanning, "_ROWS", 4)
-        patch.setattr(scanning, "_LEAST_ROWS", 4)
-        patch.setattr(scanning, "_MOST_BYTES", 1000)
-        patch.setattr(scanning, "_LEAST_BYTES", 1000)
-        yield
 
 
 def test_more_objects_than_fit_in_memory_are_merged_on_the_local_disk(
@@ -261,7 +262,7 @@ def test_a_reader_never_sees_half_a_ledger_whenever_it_is_compacted() -> None:
 
         assert_reads(Ledger(store.seen_by(overtake)), recorded)
         num_steps, step = len(steps), step + 1
-    assert step > 15
+    assert step > 10
 
 
 def overtaken_ledger() -> tuple[MemoryStore, list[LedgerRow]]:
@@ -385,7 +386,7 @@ actions = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(actions=actions, data=st.data())
 def test_no_order_of_actions_and_kills_loses_or_revives_a_row(
     actions: list[tuple[str, list[str], int | None]], data: st.DataObject
@@ -527,10 +528,10 @@ def test_an_object_that_is_no_parquet_file_is_an_error_that_names_it(
         ledger.read()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=FIXTURES)
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), is_cut=st.booleans())
 def test_a_damaged_segment_is_noticed(
-    small_memory_for_all: None, place: float, bit: int, is_cut: bool
+    small_pieces: None, place: float, bit: int, is_cut: bool
 ) -> None:
     store = MemoryStore()
     ledger = Ledger(store)

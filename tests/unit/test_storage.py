@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from pathlib import Path
@@ -30,9 +30,12 @@ from ganray.errors import (
 )
 from ganray.storage import (
     PREFLIGHT,
+    Concatenation,
+    Multipart,
     RetryPolicy,
     Store,
     Timing,
+    concatenation,
     join_uri,
     open_store,
     read_uri,
@@ -42,6 +45,7 @@ from ganray.storage import (
 )
 from ganray.storage.retry import AttemptError, retrying
 from tests.integration.fault_proxy import FaultProxy, LoseReply, Reset, Status, Truncate
+from tests.unit.memory_store import MemoryStore
 
 ACCESS_KEY = "AKIAQWERTYUIOPASDFGH"
 SECRET_KEY = "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"
@@ -482,6 +486,58 @@ def test_written_files_can_be_read_by_others(tmp_path: Path) -> None:
     assert (tmp_path / "object").stat().st_mode & 0o777 == 0o644
 
 
+def test_a_prefix_is_listed_without_reading_the_folders_beside_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(str(tmp_path))
+    for key in ("a/b/c/1", "a/b/c2/2", "a/b2/3", "4"):
+        store.write(key, b"")
+    read: list[str] = []
+    scandir = os.scandir
+
+    def recording(path: Path) -> object:
+        read.append(str(Path(path).relative_to(tmp_path)))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", recording)
+    assert [info.key for info in store.list("a/b/c")] == ["a/b/c/1", "a/b/c2/2"]
+    assert read == ["a/b", "a/b/c", "a/b/c2"]
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["/", "../", "./", "a//", "a/../", "object/", "absent/", "a/b/loop/", ".ganray-partial-1/"],
+)
+def test_a_prefix_of_no_key_lists_nothing(tmp_path: Path, prefix: str) -> None:
+    store = open_store(str(tmp_path / "root"))
+    store.write("a/b/1", b"")
+    store.write("object", b"")
+    (tmp_path / "root/a/b/loop").symlink_to(tmp_path / "root/a")
+    (tmp_path / "root/.ganray-partial-1").mkdir()
+    (tmp_path / "root/.ganray-partial-1/00001").touch()
+    assert list(store.list(prefix)) == []
+
+
+def test_a_name_that_is_not_utf_8_is_listed_as_python_reads_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    store = open_store(str(tmp_path))
+    store.write(name, b"data")
+    (tmp_path / f"{name}.link").symlink_to("nowhere")
+    (info,) = store.list()
+    assert os.fsencode(info.key) == b"caf\xe9.png"
+    assert store.read(info.key) == b"data"
+    assert "caf\\udce9.png.link" in caplog.text
+    caplog.text.encode()
+
+
+def test_a_key_that_is_not_utf_8_is_refused_by_s3(bucket: str) -> None:
+    store = open_store(f"s3://{bucket}")
+    with pytest.raises(StorageError, match=r"caf\\udce9\.png.*UTF-8; rename"):
+        store.write(os.fsdecode(b"caf\xe9.png"), b"data")
+
+
 # --- Retries -----------------------------------------------------------------------------
 
 
@@ -735,6 +791,319 @@ def test_a_store_that_ignores_ranges_gives_the_right_bytes(
         "before-send.s3", lambda request, **_: request.headers.pop("Range", None) and None
     )
     assert store.read("object", 2, 5) == b"234"
+
+
+# --- Copies, and objects made of them ------------------------------------------------------
+
+
+MIB = 1 << 20
+
+
+def test_a_part_is_copied_from_another_object(store: Store) -> None:
+    store.write("source/a b ü.bin", PART + b"0123456789")
+    with store.multipart("folder/whole") as upload, ThreadPoolExecutor() as pool:
+        copies = [
+            (3, "source/a b ü.bin", 5 * MIB + 2, 5 * MIB + 5),
+            (2, "source/a b ü.bin", 0, 5 * MIB),
+        ]
+        for future in [pool.submit(upload.copy, *copy) for copy in copies]:
+            future.result()
+        upload.upload(1, PART[::-1])
+    assert store.read("folder/whole") == PART[::-1] + PART + b"234"
+
+
+def test_a_part_copied_again_replaces_the_first(store: Store) -> None:
+    store.write("source", b"0123456789")
+    with store.multipart("whole") as upload:
+        upload.copy(1, "source", 0, 10)
+        upload.copy(1, "source", 2, 4)
+    assert store.read("whole") == b"23"
+
+
+def test_a_copy_of_what_is_not_there_is_an_error_and_leaves_nothing(
+    store: Store, tmp_path: Path
+) -> None:
+    store.write("source", b"0123456789")
+    with pytest.raises(NotFoundError, match="absent: cannot"), store.multipart("whole") as upload:
+        upload.copy(1, "absent", 0, 5)
+    assert [info.key for info in store.list()] == ["source"]
+    assert pending_uploads(store, tmp_path) == []
+
+
+def test_a_copy_beyond_an_object_s_end_is_an_error(store: Store, tmp_path: Path) -> None:
+    store.write("source", b"0123456789")
+    with (
+        pytest.raises(StorageError, match="source: ends before byte 11"),
+        store.multipart("whole") as upload,
+    ):
+        upload.copy(1, "source", 0, 11)
+    assert [info.key for info in store.list()] == ["source"]
+    assert pending_uploads(store, tmp_path) == []
+
+
+def test_a_file_is_copied_where_the_kernel_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = os.urandom(3 * MIB + 17)
+    store = open_store(str(tmp_path))
+    store.write("source", data)
+    whole = os.copy_file_range
+
+    def part_way(source: int, target: int, count: int, start: int, position: int) -> int:
+        if start > 2 * MIB:
+            raise OSError(18, "Invalid cross-device link")
+        return whole(source, target, min(count, MIB), start, position)
+
+    for replacement in (part_way, lambda *_: 0, None):
+        if replacement is None:
+            monkeypatch.delattr(os, "copy_file_range")
+        else:
+            monkeypatch.setattr(os, "copy_file_range", replacement)
+        with store.multipart("copied") as upload:
+            upload.copy(1, "source", 5, len(data))
+            upload.copy(2, "source", 0, 5)
+        assert store.read("copied") == data[5:] + data[:5]
+
+
+def test_copies_outlive_a_busy_store_and_answers_without_a_result(
+    bucket: str, proxy: FaultProxy, fake_time: FakeTime
+) -> None:
+    store = open_store(f"s3://{bucket}/root", retry=fake_time.policy())
+    store.write("source", PART)
+    with store.multipart("whole") as upload:
+        # A store may begin its answer before the copy has failed.
+        for fault in (Status(503), Status(200, "InternalError"), LoseReply()):
+            proxy.inject(fault, method="PUT")
+        upload.copy(1, "source", 0, len(PART))
+        upload.upload(2, b"end")
+    assert store.read("whole") == PART + b"end"
+    assert len(fake_time.slept) == 3
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Bytes that are written (`start` is None) or copied from the source."""
+
+    num_bytes: int
+    start: int | None = None
+
+
+KIB = 1 << 10
+SOURCE = os.urandom(64 * KIB)
+pieces = st.lists(
+    st.builds(Piece, st.integers(0, 40 * KIB), st.none() | st.integers(0, 24 * KIB)), max_size=12
+)
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes of a thousandth."""
+    monkeypatch.setattr(concatenation, "LEAST_PART_BYTES", 5 * KIB)
+    monkeypatch.setattr(concatenation, "PART_BYTES", 8 * KIB)
+    monkeypatch.setattr(concatenation, "COPY_BYTES", 15 * KIB)
+
+
+class RecordingStore(MemoryStore):
+    """Remembers the sizes of an object's parts and how much was read."""
+
+    def __init__(self) -> None:
+        super().__init__({"source": SOURCE})
+        self.sizes: list[int] = []
+        self.num_read = 0
+
+    def read(self, key: str, start: int = 0, end: int | None = None) -> bytes:
+        data = super().read(key, start, end)
+        self.num_read += len(data)
+        return data
+
+    @contextmanager
+    def multipart(self, key: str) -> Iterator[Multipart]:
+        with super().multipart(key) as upload:
+            yield upload
+            self.sizes = [len(part) for _, part in sorted(upload.parts.items())]
+
+
+def concatenate(store: Store, some: list[Piece], expected_bytes: int = 0) -> bytes:
+    """Write an object of these pieces, and return what its contents should be."""
+    plain = b""
+    with Concatenation(store, "folder/whole", expected_bytes) as whole:
+        for number, piece in enumerate(some):
+            if piece.start is None:
+                data = bytes([number]) * piece.num_bytes
+                whole.write(data)
+            else:
+                data = SOURCE[piece.start : piece.start + piece.num_bytes]
+                whole.copy("source", piece.start, piece.start + piece.num_bytes)
+            plain += data
+            assert whole.num_bytes == len(plain)
+    return plain
+
+
+@settings(many_examples, max_examples=100)
+@given(some=pieces)
+def test_a_concatenation_is_its_pieces_in_parts_that_s3_takes(
+    small_parts: None, some: list[Piece]
+) -> None:
+    store = RecordingStore()
+    plain = concatenate(store, some)
+    assert store.objects["folder/whole"] == plain
+    assert all(size >= 5 * KIB for size in store.sizes[:-1])
+    assert all(size <= 15 * KIB for size in store.sizes)
+    if len(plain) > 8 * KIB:
+        assert sum(store.sizes) == len(plain)
+    # Of a copied range, what fills a part before it is read, or all of a small one.
+    assert store.num_read <= sum(
+        min(piece.num_bytes, 10 * KIB) for piece in some if piece.start is not None
+    )
+
+
+@many_examples
+@given(some=pieces)
+def test_a_concatenation_in_a_folder_is_its_pieces(
+    small_parts: None, tmp_path_factory: pytest.TempPathFactory, some: list[Piece]
+) -> None:
+    store = open_store(str(tmp_path_factory.mktemp("store")))
+    store.write("source", SOURCE)
+    plain = concatenate(store, some)
+    assert store.read("folder/whole") == plain
+    assert [info.key for info in store.list()] == ["folder/whole", "source"]
+
+
+def test_a_concatenation_of_real_sizes_is_its_pieces(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    store.write("source", PART + PART[: 2 * MIB] + b"end")
+    with Concatenation(store, "whole") as whole:
+        whole.write(b"head")
+        whole.copy("source", 0, 7 * MIB + 3)
+        whole.copy("source", MIB, 7 * MIB)
+        whole.write(b"tail")
+    assert store.read("whole") == (
+        b"head" + PART + PART[: 2 * MIB] + b"end" + PART[MIB:] + PART[: 2 * MIB] + b"tail"
+    )
+
+
+@pytest.mark.parametrize("num_bytes", [0, 1, 8 * KIB])
+def test_what_fits_in_one_part_is_written_at_once(small_parts: None, num_bytes: int) -> None:
+    store = RecordingStore()
+    concatenate(store, [Piece(num_bytes)])
+    assert store.sizes == []
+    assert len(store.objects["folder/whole"]) == num_bytes
+
+
+def test_the_number_of_parts_of_an_announced_size_is_bounded(
+    small_parts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(concatenation, "MAX_PART_NUMBER", 1010)
+    some = [piece for _ in range(10) for piece in (Piece(1), Piece(20 * KIB, 0), Piece(9 * KIB))]
+    for expected_bytes, most in ((0, 100), (300 * KIB, 11)):
+        store = RecordingStore()
+        assert concatenate(store, some, expected_bytes) == store.objects["folder/whole"]
+        assert 2 < len(store.sizes) <= most
+
+
+def test_a_concatenation_that_fails_leaves_nothing(
+    store: Store, tmp_path: Path, small_parts: None
+) -> None:
+    store.write("source", SOURCE)
+    with pytest.raises(KeyboardInterrupt), Concatenation(store, "whole") as whole:
+        whole.write(bytes(20 * KIB))
+        raise KeyboardInterrupt
+    with (
+        pytest.raises(StorageError, match="source: ends before"),
+        Concatenation(store, "whole") as whole,
+    ):
+        whole.copy("source", 62 * KIB, 66 * KIB)
+    with pytest.raises(NotFoundError, match="absent"), Concatenation(store, "whole") as whole:
+        whole.copy("absent", 0, 40 * KIB)
+        whole.write(b"x")
+    assert [info.key for info in store.list()] == ["source"]
+    assert pending_uploads(store, tmp_path) == []
+
+
+def test_a_part_that_fails_in_its_thread_fails_the_concatenation(
+    small_parts: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store = open_store(str(tmp_path))
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(StorageError, match="No space"), Concatenation(store, "whole") as whole:
+        monkeypatch.setattr(os, "fsync", fail)
+        whole.write(bytes(20 * KIB))
+    assert os.listdir(tmp_path) == []
+
+
+# --- What killed writers leave behind --------------------------------------------------------
+
+
+def leave_unfinished(store: Store) -> None:
+    """Begin uploads as a writer does that is killed."""
+    for key in ("whole", "folder/below/whole"):
+        upload = store.multipart(key)
+        upload.__enter__()
+        upload.upload(1, b"data")
+
+
+def test_unfinished_uploads_below_the_root_are_removed(
+    root_uri: str, store: Store, tmp_path: Path
+) -> None:
+    store.write("folder/object", b"data")
+    neighbour = open_store(f"{root_uri}-neighbour")
+    leave_unfinished(neighbour)
+    remaining = pending_uploads(neighbour, tmp_path)
+    leave_unfinished(store)
+    if not root_uri.startswith("s3://"):
+        # To moto, every upload is of the year 2010.
+        assert store.abort_unfinished(older_than_seconds=3600) == 0
+    assert store.abort_unfinished() == 2
+    assert pending_uploads(neighbour, tmp_path) == remaining != []
+    assert store.abort_unfinished() == 0
+    assert [info.key for info in store.list()] == ["folder/object"]
+
+
+def test_unfinished_files_of_a_killed_write_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/.ganray-partial-1").touch()
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / ".ganray-partial-2").touch()
+    (root / ".ganray-partial-3").symlink_to(tmp_path / "elsewhere")
+    (root / "link").symlink_to(tmp_path / "elsewhere")
+    assert open_store(str(root)).abort_unfinished() == 2
+    assert os.listdir(root) == ["link"]
+    assert os.listdir(tmp_path / "elsewhere") == [".ganray-partial-1"]
+    assert open_store(str(tmp_path / "absent")).abort_unfinished() == 0
+
+
+def test_more_than_a_page_of_unfinished_uploads_is_aborted(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(f"s3://{bucket}/root")
+    for number in range(7):
+        backend().create_multipart_upload(bucket, f"root/{number % 3}", {}, "", [], None, "", "")
+    client = store._client._connected()  # type: ignore[attr-defined]
+    listed = client.list_multipart_uploads
+    monkeypatch.setattr(
+        client, "list_multipart_uploads", lambda **query: listed(**query, MaxUploads=2)
+    )
+    assert store.abort_unfinished() == 7
+
+
+@pytest.mark.parametrize("action", ["GET", "DELETE"])
+def test_cleaning_that_is_not_allowed_is_logged_and_left(
+    bucket: str,
+    proxy: FaultProxy,
+    fake_time: FakeTime,
+    caplog: pytest.LogCaptureFixture,
+    action: str,
+) -> None:
+    store = open_store(f"s3://{bucket}/root", retry=fake_time.policy())
+    leave_unfinished(store)
+    proxy.inject(Status(403, "AccessDenied"), method=action, times=100)
+    assert store.abort_unfinished() == 0
+    permission = {"GET": "s3:ListBucketMultipartUploads", "DELETE": "s3:AbortMultipartUpload"}
+    assert f"they need {permission[action]} on {bucket}" in caplog.text
 
 
 # --- What messages say, and what they never say -------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ganray.pipelines.overlap import Budget, Clocks, Engine
+from ganray.pipelines.overlap import Budget, Clocks, Engine, PausingBudget
 
 
 class FakeTask:
@@ -17,6 +17,7 @@ class FakeTask:
         self.name = name
         self.held_bytes = 0
         self.device_seconds = 0.0
+        self.is_timed = True
         self.num_windows = self.missing = num_windows
         self.size = size
         self.fail = fail
@@ -122,6 +123,58 @@ def test_after_a_stop_nothing_is_begun_and_what_was_begun_is_finished() -> None:
     assert 1 <= len(outcomes) < 100
     assert one._budget._free == 100
     one.close()
+
+
+def test_a_stop_ends_the_run_while_patches_wait_for_a_full_batch_and_readers_for_bytes() -> None:
+    stopped = threading.Event()
+    one = engine([], buffer_bytes=10)
+    tasks = [FakeTask(str(i), size=5) for i in range(20)]
+
+    def stop() -> bool:
+        # Two tasks hold all bytes, and the device waits for a third window.
+        if not one._budget._free:
+            stopped.set()
+        return stopped.is_set()
+
+    outcomes: list[str] = []
+    run = threading.Thread(target=lambda: outcomes.extend(one.run(tasks, stop)), daemon=True)
+    run.start()
+    run.join(10)
+    assert not run.is_alive(), "it waits for ever"
+    assert one._budget._free == 10
+    one.close()
+
+
+@pytest.mark.parametrize("stage", ["load", "store"])
+def test_an_error_ends_the_engine_while_readers_wait_for_bytes(stage: str) -> None:
+    one = engine([], buffer_bytes=1)
+    tasks = [FakeTask(str(i)) for i in range(2)] + [FakeTask("bad", fail=stage)]
+    tasks += [FakeTask(str(i)) for i in range(10)]
+    with pytest.raises(ValueError, match="bad"):
+        list(one.run(tasks, never))
+    closing = threading.Thread(target=one.close, daemon=True)
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive(), "a reader waits for ever"
+
+
+def test_waiting_for_bytes_is_not_the_time_of_a_stage() -> None:
+    budget, clocks = Budget(1), Clocks()
+    held = budget.acquire(1)
+
+    def load() -> None:
+        with clocks.stage("patient.png"):
+            PausingBudget(budget, clocks, "patient.png").acquire(1)
+            time.sleep(0.2)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    time.sleep(0.1)
+    assert clocks.overdue(0.05) is None
+    budget.release(held)
+    time.sleep(0.1)
+    assert clocks.overdue(0.05) == "patient.png"
+    thread.join()
 
 
 def test_what_is_larger_than_the_budget_is_admitted_alone() -> None:

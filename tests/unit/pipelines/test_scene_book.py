@@ -1,3 +1,5 @@
+from itertools import islice
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +17,9 @@ from ganray.pipelines.scene_book import SceneBook
 
 
 def scene(name: str, num_windows: int) -> Scene:
-    return Scene(Pending(name, "e", 1), 9, 9, ("gray",), "uint8", "tiff", num_windows, f"s/{name}/")
+    return Scene(
+        Pending(name, "e", 1), 9, 9, ("gray",), "uint8", "tiff", num_windows, f"s/{name}/", True
+    )
 
 
 def row(name: str, state: str = "restored") -> LedgerRow:
@@ -47,6 +51,17 @@ def test_every_window_is_ordered_once_and_every_scene_is_put_together_once(
         assert order.run_bytes == tuple(100 + i for i in range(order.scene.num_windows))
         book.take(row(order.scene.item.key))
     assert list(book.orders()) == []
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.integers(1, 7))
+def test_orders_that_one_wave_does_not_take_wait_for_the_next(sizes: list[int], wave: int) -> None:
+    book = SceneBook(2)
+    for index, size in enumerate(sizes):
+        book.take(SceneFound(scene(f"scene-{index}", size)))
+    windows = []
+    while orders := list(islice(book.orders(), wave)):
+        windows += [(order.scene, index) for order in orders for index in order.windows]
+    assert len(windows) == len(set(windows)) == sum(sizes)
 
 
 def test_a_scene_that_fails_fails_once_and_is_never_put_together() -> None:
