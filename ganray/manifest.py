@@ -109,6 +109,11 @@ def probe_input(store: Store, info: ObjectInfo) -> Input | Unreadable:
     )
 
 
+def speakable(key: str) -> str:
+    """A key that can be written down: what is not UTF-8 in it is escaped."""
+    return key.encode(errors="backslashreplace").decode()
+
+
 def is_selected(key: str, selection: Selection) -> bool:
     if not catalog.is_image(key):
         return False

@@ -8,8 +8,9 @@ from typing import Any
 from ganray.cli.exit_codes import DONE, FAILED
 from ganray.cli.terminal import parse_target, print_json, print_json_list, say
 from ganray.ledger import LedgerRow
+from ganray.pipelines.prune import list_vanished, prune_target
 from ganray.pipelines.status import LedgerEntry, read_entries, read_status
-from ganray.pipelines.verify import Audit, Problem, list_vanished, prune_target, verify_target
+from ganray.pipelines.verify import Audit, Problem, verify_target
 
 ROW_FIELDS = (
     *("reason", "output", "attempts", "seconds"),

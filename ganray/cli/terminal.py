@@ -11,8 +11,12 @@ from ganray.config import Section, describe
 
 
 def say(text: str) -> None:
-    """Print a line at once: a log that follows a job must not wait for a buffer."""
-    sys.stdout.write(text + "\n")
+    """Print a line at once: a log that follows a job must not wait for a buffer.
+
+    What the terminal cannot show is escaped.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     sys.stdout.flush()
 
 

@@ -20,7 +20,7 @@ from ganray.codecs.tiff_tiles import separate
 from ganray.errors import UndecodableError
 from ganray.raster.image import Pixels, Profile
 from ganray.raster.windows import Box, place
-from ganray.storage import Store
+from ganray.storage import Store, open_store
 
 BLOCK_BYTES = 64 << 10
 CACHED_BLOCKS = 64
@@ -30,6 +30,17 @@ MAX_HEADER_BYTES = 256 << 20
 REQUEST_BYTES = 8 << 20
 GAP_BYTES = 64 << 10
 """What is read in vain rather than asking a second time."""
+
+
+def describe_tiff(uri: str, key: str) -> tuple[Profile, int, int]:
+    """Profile, height and width of a TIFF in the store of a URI, from its header."""
+    picture = TiffWindows(open_store(uri), key)
+    return picture.profile, picture.height, picture.width
+
+
+def read_tiff_box(uri: str, key: str, box: Box) -> Pixels:
+    """The pixels (C,h,w) of a TIFF inside a box, for a process that is called once."""
+    return TiffWindows(open_store(uri), key).read(box)
 
 
 class TiffWindows:

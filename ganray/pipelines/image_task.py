@@ -9,6 +9,7 @@ import numpy as np
 
 from ganray import __version__
 from ganray.codecs import catalog, photo
+from ganray.codecs.tiff_windows import describe_tiff
 from ganray.errors import (
     CodecError,
     DistrustedError,
@@ -25,7 +26,6 @@ from ganray.pipelines.restore_config import TrustConfig
 from ganray.pipelines.restore_orders import Outcome, Pending, RestoreJob, Scene, SceneFound
 from ganray.pipelines.restore_tools import RestoreTools, out_of_memory
 from ganray.pipelines.scenes import (
-    describe_tiff,
     find_picture_scene,
     find_tiff_scene,
     is_tiff,

@@ -13,6 +13,7 @@ from ganray.claim import Claim, claimed
 from ganray.config import to_yaml
 from ganray.errors import CodecError, GanrayError, RunFailedError
 from ganray.ledger import Ledger, LedgerRow
+from ganray.manifest import speakable
 from ganray.pipelines.placement import choose_workers
 from ganray.pipelines.pool import run_pool
 from ganray.pipelines.recorder import Recorder
@@ -22,7 +23,6 @@ from ganray.pipelines.restore_orders import (
     AssemblyOrder,
     OrderDone,
     Outcome,
-    Pending,
     RestoreJob,
     SceneFound,
     Told,
@@ -142,7 +142,8 @@ class _Run:
 
     def _record_unusable(self) -> None:
         for item, reason in self.plan.unusable:
-            row = self.job.failed_row(_speakable(item), CodecError(reason))
+            named = replace(item, key=speakable(item.key))
+            row = self.job.failed_row(named, CodecError(reason))
             self.recorder.record(row)
             self._handle_row(row)
 
@@ -285,11 +286,6 @@ def _first_summary(plan: RestorePlan, run_id: str) -> Summary:
         pending=plan.num_todo,
     )
     return Summary(run_id, counts, vanished=plan.num_vanished)
-
-
-def _speakable(item: Pending) -> Pending:
-    """A key that can be written down: what is not UTF-8 in it is escaped."""
-    return replace(item, key=item.key.encode(errors="backslashreplace").decode())
 
 
 def _count(summary: Summary, row: LedgerRow) -> None:

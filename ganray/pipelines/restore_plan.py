@@ -31,6 +31,7 @@ from ganray.storage import PREFLIGHT, ObjectInfo, Store, open_store
 
 RowT = TypeVar("RowT", ResumeRow, LedgerRow)
 
+NOT_UTF8 = "its name is not UTF-8, which the ledger and object stores need; rename it"
 SAMPLE_INPUTS = 16
 SHOWN_VANISHED = 20
 LARGEST_ORDER = 256
@@ -118,7 +119,8 @@ def plan_restoration(preparation: Preparation) -> RestorePlan:
     for info, row in join(infos, read_ledger(config.target)):
         if info is None:
             assert row is not None
-            if is_selected(row.key, config):
+            # A name that is not UTF-8 stands escaped in the ledger, and is listed otherwise.
+            if is_selected(row.key, config) and row.reason != NOT_UTF8:
                 plan.num_vanished += 1
                 plan.vanished += [row.key] if len(plan.vanished) < SHOWN_VANISHED else []
             continue
@@ -186,7 +188,7 @@ def unusable_reason(key: str, target: Store) -> str:
         key.encode()
         target.require_key(key)
     except UnicodeEncodeError:
-        return "its name is not UTF-8, which the ledger and object stores need; rename it"
+        return NOT_UTF8
     except StorageError as error:
         return str(error)
     return ""

@@ -4,29 +4,35 @@ import json
 import threading
 from collections.abc import Callable
 from functools import cached_property
+from time import sleep
 from typing import ParamSpec, TypeVar
 
-import numpy as np
 import torch
 
 from ganray import __version__
 from ganray.codecs import photo
 from ganray.codecs.isolation import IsolatedProcess
-from ganray.codecs.tiff_windows import TiffWindows
+from ganray.codecs.tiff_windows import TiffWindows, read_tiff_box
 from ganray.errors import CodecError, NotFoundError, StorageError
 from ganray.models.checkpoint import Checkpoint, decode_checkpoint
 from ganray.pipelines.restore_orders import RestoreJob
+from ganray.pipelines.scenes import is_tiff
 from ganray.raster.image import FloatPixels, Image, Pixels, to_float
-from ganray.raster.windows import Box
+from ganray.raster.windows import Box, crop
 from ganray.restoration import Restorer
 from ganray.restoration.qualification import Qualification, device_name, qualify
-from ganray.restoration.restorer import choose_device
+from ganray.restoration.restorer import DTYPES, choose_device
 from ganray.storage import Store, open_store
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 SAMPLE_SIDE = 512
+WHOLE_TIFF_BYTES = 2**20
+"""A larger TIFF is sampled by a window: its pixels may be too many for one process."""
+MAX_SAMPLE_BYTES = 64 << 20
+"""A larger file that can only be read whole is no sample."""
+SETTLE_SECONDS = 1.0
 
 
 class RestoreTools:
@@ -50,20 +56,34 @@ class RestoreTools:
     @cached_property
     def qualification(self) -> Qualification | None:
         """What was measured of the generator on this kind of device, here or by an earlier
-        worker. None if no input can serve as a sample: then `auto` is float32."""
+        worker. None if no input can serve as a sample: then `auto` is float32.
+
+        Workers that measure at once may find differently. Each records its finding unless there
+        is one, and after a second uses what is recorded: that which was written last. They
+        decide alike unless a finding is replaced by a write that comes later than that, or after
+        a worker that had nothing to measure has read it."""
         device = choose_device(self.job.config.restorer.device)
         key = self.job.qualification_key(device_name(device))
-        try:
-            return Qualification(**json.loads(self.target.read(key)))
-        except NotFoundError:
-            pass
+        recorded = self._recorded(key)
+        if recorded is not None:
+            return recorded
         samples = [s for s in map(self._sample, self.job.samples) if s is not None]
         fitting = [s for s in samples if s.shape[0] == self.job.bands]
         if not fitting:
             return None
         found = qualify(self._checkpoint, self.job.config.restorer, fitting)
-        self.target.write(key, (json.dumps(found.as_dict(), indent=2) + "\n").encode())
-        return found
+        if self._recorded(key) is None:
+            self.target.write(key, (json.dumps(found.as_dict(), indent=2) + "\n").encode())
+        sleep(SETTLE_SECONDS)
+        return self._recorded(key) or found
+
+    def _recorded(self, key: str) -> Qualification | None:
+        """An earlier finding; None if there is none, or one that this version cannot read."""
+        try:
+            found = Qualification(**json.loads(self.target.read(key)))
+            return found if found.precision in DTYPES else None
+        except (NotFoundError, TypeError, ValueError):
+            return None
 
     @cached_property
     def _checkpoint(self) -> Checkpoint:
@@ -93,7 +113,7 @@ class RestoreTools:
     def tiff_window(self, key: str, box: Box) -> Pixels:
         """Pixels (C,h,w) of a TIFF inside `box`, read by ranges; a thread keeps its file open."""
         if self._isolated:
-            return self.guarded(read_tiff_window, self.source.uri, key, box)
+            return self.guarded(read_tiff_box, self.source.uri, key, box)
         if getattr(self._own, "tiff_key", "") != key:
             self._own.tiff = TiffWindows(self.source, key)
             self._own.tiff_key = key
@@ -128,33 +148,48 @@ class RestoreTools:
         )
 
     def seam_error(self, *, is_one_patch: bool) -> float | None:
-        """What the generator's seams may add to an image; nothing where there is no seam."""
+        """What the generator's seams may add to an image: nothing where there is no seam, None
+        where it was not measured."""
         if is_one_patch:
             return 0.0
         return self.qualification.seam_error if self.qualification else None
 
     def _sample(self, key: str) -> FloatPixels | None:
-        """The middle of an input's colour bands; None if it cannot be read."""
+        """The middle of an input's colour bands, gray as the generator sees it; None if it cannot
+        be read, or only at too high a price."""
         try:
-            data = self.source.read(key)
-            # Before the first input, when nobody watches over this worker yet.
-            image = self._apart(photo.decode, data, max_pixels=self.job.config.limits.pixels)
+            image = self._middle(key)
         except (CodecError, StorageError):
             return None
-        return _middle(image)
+        if image is None:
+            return None
+        bands = [band for band in range(image.pixels.shape[0]) if band != image.profile.alpha]
+        colour = to_float(image.pixels[bands])
+        return colour.repeat(self.job.bands, 0) if len(bands) == 1 else colour
+
+    def _middle(self, key: str) -> Image | None:
+        # Before the first input, when nobody watches over this worker yet: always apart.
+        num_bytes = self.source.stat(key).num_bytes
+        if is_tiff(key) and num_bytes > WHOLE_TIFF_BYTES:
+            return self._apart(read_tiff_middle, self.source.uri, key)
+        if num_bytes > MAX_SAMPLE_BYTES:
+            return None
+        data = self.source.read(key)
+        image = self._apart(photo.decode, data, max_pixels=self.job.config.limits.pixels)
+        _, height, width = image.pixels.shape
+        return Image(crop(image.pixels, _middle_box(height, width)), image.profile)
 
 
-def read_tiff_window(uri: str, key: str, box: Box) -> Pixels:
-    """Pixels of a TIFF inside `box`, for a process that is called once."""
-    return TiffWindows(open_store(uri), key).read(box)
+def read_tiff_middle(uri: str, key: str) -> Image:
+    """The middle of a TIFF, read by ranges, for a process that is called once."""
+    picture = TiffWindows(open_store(uri), key)
+    return Image(picture.read(_middle_box(picture.height, picture.width)), picture.profile)
 
 
-def _middle(image: Image) -> FloatPixels:
-    _, height, width = image.pixels.shape
+def _middle_box(height: int, width: int) -> Box:
+    """A box of SAMPLE_SIDE in the middle of an image, or what the image has of it."""
     top, left = max(0, (height - SAMPLE_SIDE) // 2), max(0, (width - SAMPLE_SIDE) // 2)
-    colour = [band for band in range(image.pixels.shape[0]) if band != image.profile.alpha]
-    middle = image.pixels[colour, top : top + SAMPLE_SIDE, left : left + SAMPLE_SIDE]
-    return to_float(np.ascontiguousarray(middle))
+    return Box(top, left, min(top + SAMPLE_SIDE, height), min(left + SAMPLE_SIDE, width))
 
 
 def out_of_memory() -> tuple[type[BaseException], ...]:

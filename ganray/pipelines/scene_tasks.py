@@ -13,6 +13,7 @@ from ganray.codecs import photo
 from ganray.codecs.tiff_assembly import assemble
 from ganray.codecs.tiff_metadata import profile_tags
 from ganray.codecs.tiff_runs import RunSource, decode_run, encode_run, read_footer
+from ganray.codecs.tiff_windows import describe_tiff
 from ganray.codecs.tiled_tiff import TiffLayout
 from ganray.errors import GanrayError, NotFoundError, UndecodableError
 from ganray.ledger import LedgerRow
@@ -20,7 +21,7 @@ from ganray.pipelines.image_task import attempt, check_trust, failed_row, restor
 from ganray.pipelines.overlap import PausingBudget
 from ganray.pipelines.restore_orders import AssemblyOrder, Outcome, Scene, SceneFailed, WindowDone
 from ganray.pipelines.restore_tools import RestoreTools
-from ganray.pipelines.scenes import describe_tiff, output_codec, scene_layout
+from ganray.pipelines.scenes import output_codec, scene_layout
 from ganray.raster.image import Image, Pixels, Profile
 from ganray.raster.windows import Box, crop, place
 from ganray.restoration.canvas import RestoredWindow, WindowTask

@@ -5,13 +5,12 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from ganray.codecs import photo
-from ganray.codecs.tiff_windows import TiffWindows
+from ganray.codecs.tiff_windows import describe_tiff
 from ganray.codecs.tiled_tiff import TiffLayout
 from ganray.errors import TooLargeError, UnsupportedImageError
 from ganray.pipelines.restore_orders import SCENES_PREFIX, Pending, RestoreJob, Scene
 from ganray.raster.image import Profile
 from ganray.restoration.restorer import require_bands
-from ganray.storage import open_store
 
 STAGING_COMPRESSION = "zstd"
 
@@ -21,12 +20,6 @@ Describe = Callable[[str, str], tuple[Profile, int, int]]
 def is_tiff(key: str) -> bool:
     """Whether a key is named as a TIFF."""
     return PurePosixPath(key).suffix.lower() in photo.SUFFIXES["tiff"]
-
-
-def describe_tiff(uri: str, key: str) -> tuple[Profile, int, int]:
-    """Profile, height and width of a TIFF, from its header, which is read by ranges."""
-    picture = TiffWindows(open_store(uri), key)
-    return picture.profile, picture.height, picture.width
 
 
 def find_tiff_scene(

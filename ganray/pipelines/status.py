@@ -1,8 +1,8 @@
 """Counts and states of a target, from its latest run and its ledger."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import yaml
@@ -10,10 +10,11 @@ import yaml
 from ganray.config import build_config
 from ganray.errors import NotFoundError, StorageError
 from ganray.ledger import Ledger, LedgerRow, Version
-from ganray.manifest import is_selected, list_images
+from ganray.manifest import is_selected, list_images, speakable
 from ganray.pipelines.archives import open_archive
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.restore_plan import join
+from ganray.pipelines.spool import Spool
 from ganray.pipelines.summary import (
     CONFIG_NAME,
     EVENTS_NAME,
@@ -26,6 +27,9 @@ from ganray.pipelines.summary import (
 from ganray.storage import ObjectInfo, Store
 
 EntryState = Literal["restored", "failed", "pruned", "unchanged", "pending", "vanished"]
+
+ESCAPED = r"\udc"
+"""What `speakable` makes of every byte of a key that is not UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,35 @@ class LatestRun:
     def joined(self, archive: Store) -> Iterator[tuple[ObjectInfo | None, LedgerRow | None]]:
         """Each selected input with its row; rows without an input are those that vanished.
 
-        Rows beside the run's selection are those of an earlier run that selected more.
+        Rows beside the run's selection are those of an earlier run that selected more. Keys that
+        are not UTF-8 come last, escaped as the ledger has them: only they are held in memory.
         """
-        infos = list_images(archive, self.config)
+        unspeakable: dict[str, ObjectInfo] = {}
+        escaped: Spool[LedgerRow] = Spool()
+        infos = _speakable_infos(list_images(archive, self.config), unspeakable)
         rows = (row for row in Ledger(self.store).scan() if row.state != "pruned")
         for info, row in join(infos, rows):
-            if info is not None or (row is not None and is_selected(row.key, self.config)):
+            if info is None and row is not None and ESCAPED in row.key:
+                escaped.append(row)
+            elif info is not None or (row is not None and is_selected(row.key, self.config)):
                 yield info, row
+        for row in escaped:
+            info = unspeakable.pop(row.key, None)
+            if info is not None or is_selected(row.key, self.config):
+                yield info, row
+        yield from ((info, None) for info in unspeakable.values())
+
+
+def _speakable_infos(
+    infos: Iterable[ObjectInfo], unspeakable: dict[str, ObjectInfo]
+) -> Iterator[ObjectInfo]:
+    """The inputs in their order; those whose keys are not UTF-8 are put aside."""
+    for info in infos:
+        key = speakable(info.key)
+        if key == info.key:
+            yield info
+        else:
+            unspeakable[key] = replace(info, key=key)
 
 
 def open_latest_run(target: str) -> LatestRun:
@@ -93,7 +119,7 @@ def read_status(target: str) -> Summary:
 def read_entries(target: str) -> Iterator[LedgerEntry]:
     """One entry per input of the latest run's archive, in the order of keys, in flat memory.
 
-    Without the archive, which may be gone by then, one per row.
+    Keys that are not UTF-8 come last. Without the archive, which may be gone by then, one per row.
     """
     return entries_of(open_latest_run(target))
 
@@ -127,6 +153,8 @@ def _summarise_ledger(run: LatestRun) -> Summary:
     for entry in entries_of(run):
         if entry.state == "vanished":
             summary.vanished += 1
+            continue
+        if entry.state == "pruned":
             continue
         summary.inputs.listed += 1
         counts = summary.inputs

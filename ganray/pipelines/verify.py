@@ -1,29 +1,45 @@
-"""The audit of an archive against a target, and the removal of outputs whose inputs are gone."""
+"""The audit of an archive against a target: every input, every output, byte by byte."""
 
 import hashlib
 import json
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import TypeVar
 
-from ganray.claim import claimed
-from ganray.codecs import photo
+from ganray.codecs import catalog, photo
 from ganray.codecs.tiff_windows import TiffWindows
-from ganray.errors import CodecError, EmptyArchiveError, NotFoundError
-from ganray.ledger import Ledger, LedgerRow
+from ganray.errors import (
+    CheckpointError,
+    CodecError,
+    NotFoundError,
+    RunFailedError,
+    StorageError,
+    TooLargeError,
+    UnreachableError,
+    UnsupportedImageError,
+)
+from ganray.ledger import LedgerRow
+from ganray.manifest import Input, probe_input
+from ganray.models.checkpoint import decode_checkpoint
 from ganray.pipelines.archives import open_archive
 from ganray.pipelines.restore_orders import STAGING_PREFIX
+from ganray.pipelines.restore_plan import unusable_reason
+from ganray.pipelines.scenes import is_tiff
 from ganray.pipelines.status import LatestRun, open_latest_run
 from ganray.storage import ObjectInfo, Store
 
 READ_THREADS = 8
 PAIRS_AHEAD = 4 * READ_THREADS
-ROWS_PER_RECORD = 1000
 NO_LIMIT = 2**63
 CHUNK_BYTES = 2**23
+LARGE_PIXELS = 2**25
+"""Outputs of more pixels are decoded one at a time: several would not fit into memory."""
+LARGE_TIFF_BYTES = 2**20
+"""The header of a larger TIFF is read by ranges: it may stand at the file's end."""
 
 PairT = TypeVar("PairT")
 T = TypeVar("T")
@@ -45,61 +61,55 @@ class Audit:
     num_problems: int = 0
 
 
+@dataclass(frozen=True)
+class _Witness:
+    """What the outputs of a run are compared with; `scale` is 0 where its generator is damaged."""
+
+    run: LatestRun
+    archive: Store
+    scale: int
+    large: Lock = field(default_factory=Lock)
+
+    def turn(self, num_pixels: int) -> AbstractContextManager[object]:
+        """Wait until an output of this size may be decoded."""
+        return self.large if num_pixels > LARGE_PIXELS else nullcontext()
+
+
 def verify_target(target: str, audit: Audit) -> Iterator[Problem]:
     """Audit the archive of the latest run against `target`, in flat memory.
 
-    Every input has one state; every restored output exists, has the recorded bytes and
-    decodes to the recorded size; nothing is left in staging.
+    Every input has one state; every restored output exists, has the recorded bytes, decodes, and
+    has its input's sides times the generator's scale; no output of an earlier version is left of
+    an input that failed; nothing is left in staging. Raises RunFailedError if memory does not do.
     """
     run = open_latest_run(target)
     archive = open_archive(run.config.source)
     for info in run.store.list(STAGING_PREFIX):
         audit.num_problems += 1
         yield Problem(info.key, "left in staging")
-    for problems in _in_order(lambda pair: list(_audit(run, *pair)), run.joined(archive)):
+    scale = 0
+    # As `RestoreJob.generator_key` names it.
+    generator_key = f"_ganray/generators/{run.generator_digest}.safetensors"
+    try:
+        scale = _read_scale(run, generator_key)
+    except (CheckpointError, NotFoundError) as error:
+        audit.num_problems += 1
+        yield Problem(generator_key, f"no size is compared with its input's: {error}")
+    witness = _Witness(run, archive, scale)
+    for problems in _in_order(lambda pair: list(_audit(witness, *pair)), run.joined(archive)):
         audit.num_inputs += 1
         audit.num_problems += len(problems)
         yield from problems
 
 
-def list_vanished(target: str) -> Iterator[str]:
-    """Keys that the target holds an output of and that are no longer in the archive."""
-    return (row.key for row in _vanished(open_latest_run(target)))
-
-
-def prune_target(target: str) -> Iterator[str]:
-    """Remove the outputs whose inputs are no longer in the archive; yield their keys.
-
-    Raises ClaimedError while a run is at work, EmptyArchiveError if nothing at all is left:
-    then it is the archive that is missing.
-    """
-    run = open_latest_run(target)
-    with claimed(run.store, f"{run.run_id}-prune"):
-        pruned: list[LedgerRow] = []
-        for row in _vanished(run):
-            if row.output:
-                run.store.delete(row.output)
-            yield row.key
-            pruned.append(replace(row, state="pruned", recorded_at=time.time()))
-        ledger = Ledger(run.store)
-        for begin in range(0, len(pruned), ROWS_PER_RECORD):
-            ledger.record(pruned[begin : begin + ROWS_PER_RECORD], f"pruned-{time.time_ns():x}")
-
-
-def _vanished(run: LatestRun) -> Iterator[LedgerRow]:
-    archive = open_archive(run.config.source)
-    num_inputs = 0
-    vanished = []
-    for info, row in run.joined(archive):
-        num_inputs += info is not None
-        if info is None and row is not None:
-            vanished.append(row)
-    if vanished and not num_inputs:
-        raise EmptyArchiveError(
-            f"{run.config.source} holds no image any more; expected some. If the archive is meant "
-            "to be gone, remove the target as a whole"
+def _read_scale(run: LatestRun, generator_key: str) -> int:
+    checkpoint = decode_checkpoint(run.store.read(generator_key), generator_key)
+    if checkpoint.digest != run.generator_digest:
+        raise CheckpointError(
+            f"{generator_key} holds the generator {checkpoint.digest}; restore the file, or run "
+            "ganray restore again"
         )
-    return iter(vanished)
+    return checkpoint.scale
 
 
 def _in_order(audit: Callable[[PairT], T], pairs: Iterable[PairT]) -> Iterator[T]:
@@ -114,19 +124,37 @@ def _in_order(audit: Callable[[PairT], T], pairs: Iterable[PairT]) -> Iterator[T
             yield ahead.popleft().result()
 
 
-def _audit(run: LatestRun, info: ObjectInfo | None, row: LedgerRow | None) -> Iterator[Problem]:
+def _audit(witness: _Witness, info: ObjectInfo | None, row: LedgerRow | None) -> Iterator[Problem]:
     if info is None:
         assert row is not None
         yield Problem(row.key, "no longer in the archive; ganray prune removes its output")
     elif row is None:
         yield Problem(info.key, "pending: the ledger has no row")
-    elif row.state == "restored":
-        yield from _audit_output(run.store, row)
-    if info is not None and row is not None and not run.is_current(info, row):
-        yield Problem(info.key, "out of date: the input, generator or configuration changed")
+    else:
+        if row.state == "restored":
+            yield from _audit_output(witness, info, row)
+        else:
+            yield from _audit_failed(witness.run, info)
+        if not witness.run.is_current(info, row):
+            yield Problem(info.key, "out of date: the input, generator or configuration changed")
 
 
-def _audit_output(store: Store, row: LedgerRow) -> Iterator[Problem]:
+def _audit_failed(run: LatestRun, info: ObjectInfo) -> Iterator[Problem]:
+    output = catalog.output_key(info.key, run.config.output.format)
+    if unusable_reason(output, run.store):
+        return
+    try:
+        run.store.stat(output)
+    except NotFoundError:
+        return
+    yield Problem(
+        info.key,
+        "an output of an earlier version is still there; remove it or restore the input",
+    )
+
+
+def _audit_output(witness: _Witness, info: ObjectInfo, row: LedgerRow) -> Iterator[Problem]:
+    store = witness.run.store
     try:
         found = store.stat(row.output)
         if found.num_bytes != row.output_bytes:
@@ -135,18 +163,57 @@ def _audit_output(store: Store, row: LedgerRow) -> Iterator[Problem]:
                 f"its output has {found.num_bytes} bytes, and {row.output_bytes} were written",
             )
             return
-        height, width = _read_parts(store, row) if row.output_parts else _read_whole(store, row)
+        # Parts are read in small pieces and wait for nobody.
+        with witness.turn(0 if row.output_parts else row.output_pixels):
+            shape = _read_parts(store, row) if row.output_parts else _read_whole(store, row)
+        yield from _compare(witness, info, row, shape)
     except NotFoundError:
         yield Problem(row.key, f"its output {row.output} is missing")
     except DamagedOutputError as error:
         yield Problem(row.key, str(error))
+    except (MemoryError, TooLargeError) as error:
+        # No limit is set, so that a codec finds an image too large only for want of memory.
+        raise RunFailedError(
+            f"{row.output}: its {row.output_pixels} pixels do not fit into memory, which says "
+            "nothing about the output; run ganray verify where more memory is free"
+        ) from error
     except CodecError as error:
         yield Problem(row.key, f"its output does not decode: {error}")
-    else:
-        if height * width != row.output_pixels:
-            yield Problem(
-                row.key, f"its output is {width}x{height}, not {row.output_pixels} pixels"
-            )
+
+
+def _compare(
+    witness: _Witness, info: ObjectInfo, row: LedgerRow, shape: tuple[int, int]
+) -> Iterator[Problem]:
+    height, width = shape
+    if height * width != row.output_pixels:
+        yield Problem(row.key, f"its output is {width}x{height}, not {row.output_pixels} pixels")
+        return
+    # Of an input that has changed since, the output need not have the size.
+    is_comparable = witness.scale and witness.run.is_current(info, row)
+    source = _input_shape(witness.archive, info) if is_comparable else None
+    if source and (height, width) != (source[0] * witness.scale, source[1] * witness.scale):
+        yield Problem(
+            row.key,
+            f"its output is {width}x{height}, and its input of {source[1]}x{source[0]} times "
+            f"{witness.scale} is another size",
+        )
+
+
+def _input_shape(archive: Store, info: ObjectInfo) -> tuple[int, int] | None:
+    """Height and width of an input, from its header; None if that cannot be read."""
+    if is_tiff(info.key) and info.num_bytes > LARGE_TIFF_BYTES:
+        try:
+            picture = TiffWindows(archive, info.key)
+            return picture.height, picture.width
+        except UnreachableError:
+            raise
+        except UnsupportedImageError:
+            # It was restored whole, by what probes it below.
+            pass
+        except (CodecError, StorageError):
+            return None
+    found = probe_input(archive, info)
+    return (found.height, found.width) if isinstance(found, Input) else None
 
 
 def _read_whole(store: Store, row: LedgerRow) -> tuple[int, int]:

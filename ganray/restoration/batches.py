@@ -85,46 +85,65 @@ class BatchStream:
             yield from self._launch(self._waiting.pop(key))
 
     def _batch_size(self, box: Box) -> int:
+        return min(self._largest_batch, self._full_batch(box))
+
+    def _full_batch(self, box: Box) -> int:
         pixels = BATCH_OUTPUT_PIXELS[self.generator.device.type] // self.generator.scale**2
-        return min(self._largest_batch, max(1, pixels // box.num_pixels))
+        return max(1, pixels // box.num_pixels)
 
     def _flush(self) -> Iterator[RestoredWindow]:
         for key in list(self._waiting):
             yield from self._launch(self._waiting.pop(key))
-        while self._launched:
-            yield from self._land(self._launched.popleft())
+        yield from self._land_down_to(0)
 
     def _launch(self, pieces: list[Piece]) -> Iterator[RestoredWindow]:
-        try:
-            self._launched.append(self._start(pieces))
-        except torch.cuda.OutOfMemoryError as error:
-            yield from self._halve(pieces, error)
-        while len(self._launched) > BATCHES_AHEAD[self.generator.device.type]:
-            yield from self._land(self._launched.popleft())
+        """Start pieces of one shape; those that waited while batches became smaller are cut."""
+        is_padded = self.generator.device.type == "cuda"
+        while pieces:
+            size = self._batch_size(pieces[0].patch.read)
+            head = pieces[:size]
+            num_patches = size if is_padded else len(head)
+            started = self._try_start(head, num_patches)
+            if isinstance(started, _Batch):
+                self._launched.append(started)
+                pieces = pieces[size:]
+                yield from self._land_down_to(BATCHES_AHEAD[self.generator.device.type])
+            elif num_patches > 1:
+                # What is on the device comes home, then half as many patches at once.
+                yield from self._make_room()
+                self._largest_batch = num_patches // 2
+            elif self._launched:
+                yield from self._make_room()
+            else:
+                _fail(pieces[0], f"one patch does not fit into the device's memory: {started}")
+                yield from _completed(head)
+                pieces = pieces[1:]
 
-    def _halve(self, pieces: list[Piece], error: Exception) -> Iterator[RestoredWindow]:
-        """Out of memory: what is on the device comes home, then half as many patches at once."""
-        while self._launched:
-            yield from self._land(self._launched.popleft())
+    def _make_room(self) -> Iterator[RestoredWindow]:
+        yield from self._land_down_to(0)
         torch.cuda.empty_cache()
-        if len(pieces) == 1:
-            reason = TooLargeError(f"one patch does not fit into the device's memory: {error}")
-            pieces[0].canvas.fail(pieces[0], reason)
-            yield from _completed(pieces)
-            return
-        self._largest_batch = len(pieces) // 2
-        for begin in range(0, len(pieces), self._largest_batch):
-            yield from self._launch(pieces[begin : begin + self._largest_batch])
 
-    def _start(self, pieces: list[Piece]) -> _Batch:
+    def _land_down_to(self, num_batches: int) -> Iterator[RestoredWindow]:
+        while len(self._launched) > num_batches:
+            yield from self._land(self._launched.popleft())
+
+    def _try_start(self, pieces: list[Piece], num_patches: int) -> _Batch | str:
+        """The batch, or what the device said where its memory did not suffice.
+
+        Only words leave: an error that is still being handled holds the failed batch's tensors.
+        """
+        try:
+            return self._start(pieces, num_patches)
+        except torch.cuda.OutOfMemoryError as error:
+            return str(error)
+
+    def _start(self, pieces: list[Piece], num_patches: int) -> _Batch:
         generator = self.generator
         dtype = pieces[0].canvas.task.pixels.dtype
         degraded = self._to_device(np.stack([piece.pixels for piece in pieces]))
         # One shape of batch on a GPU: kernels are chosen once, and results do not depend on when
         # the inputs happened to arrive.
-        missing = 0
-        if generator.device.type == "cuda":
-            missing = self._batch_size(pieces[0].patch.read) - len(pieces)
+        missing = max(0, num_patches - len(pieces))
         padded = torch.cat([degraded, degraded[-1:].expand(missing, -1, -1, -1)])
         restored = generator.run(padded, generator.dtype_for(dtype))[: len(pieces)]
         sums = torch.stack(
@@ -149,14 +168,14 @@ class BatchStream:
     def _finish(self, piece: Piece, values: NDArray[Any], sums: NDArray[np.float32]) -> None:
         """Put a piece in its place; again in float32 where half precision was not finite."""
         canvas = piece.canvas
-        dtype = canvas.task.pixels.dtype
         num_bad = float(sums[0])
-        if num_bad and self.generator.dtype_for(dtype):
+        if num_bad and self.generator.dtype_for(canvas.task.pixels.dtype):
             canvas.trust.add_non_finite(num_bad)
-            degraded = self._to_device(piece.pixels[None])
-            restored = self.generator.run(degraded, None)
-            sums = _measure(piece, degraded[0], restored[0], self.generator.scale).cpu().numpy()
-            values = (restored if canvas.blends else _quantise(restored, dtype)).cpu().numpy()[0]
+            again = self._try_exactly(piece)
+            if isinstance(again, str):
+                _fail(piece, f"one patch does not fit into the device's memory in float32: {again}")
+                return
+            values, sums = again
         if sums[0]:
             canvas.fail(piece, not_finite())
             return
@@ -165,6 +184,22 @@ class BatchStream:
             num_values = samples * self.generator.scale**2
             canvas.trust.add_sums(list(piece.bands), sums[1:], samples, num_values)
         canvas.place(piece, values)
+
+    def _try_exactly(self, piece: Piece) -> tuple[NDArray[Any], NDArray[np.float32]] | str:
+        """Values and sums of one piece in float32, or what the device said; see `_try_start`."""
+        canvas = piece.canvas
+        try:
+            degraded = self._to_device(piece.pixels[None])
+            restored = self.generator.run(degraded, None)
+            sums = _measure(piece, degraded[0], restored[0], self.generator.scale)
+            stored = restored if canvas.blends else _quantise(restored, canvas.task.pixels.dtype)
+            return stored.cpu().numpy()[0], sums.cpu().numpy()
+        except torch.cuda.OutOfMemoryError as error:
+            return str(error)
+
+
+def _fail(piece: Piece, reason: str) -> None:
+    piece.canvas.fail(piece, TooLargeError(reason))
 
 
 def _completed(pieces: list[Piece]) -> Iterator[RestoredWindow]:

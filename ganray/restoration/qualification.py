@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ganray.models.checkpoint import Checkpoint
 from ganray.raster.image import FloatPixels
-from ganray.raster.windows import Grid, crop
+from ganray.raster.windows import Box, Grid, crop
 from ganray.restoration.batches import BatchStream, Generator
 from ganray.restoration.canvas import as_float
 from ganray.restoration.restorer import DTYPES, Restorer, RestorerConfig, window_tasks
@@ -38,7 +38,8 @@ class Qualification:
     speed as a multiple of float32's; where that is little, nothing else was measured of it.
     `half_difference` and `half_mean_difference` are its largest and mean difference from
     float32, `half_steps` the largest after rounding to 8 bits. `seam_error` is the largest
-    difference between the tiled and the whole image.
+    difference between the tiled and the whole image; None if no sample was large enough to have
+    a seam.
     """
 
     device: str
@@ -48,7 +49,7 @@ class Qualification:
     half_difference: float | None
     half_mean_difference: float | None
     half_steps: int | None
-    seam_error: float
+    seam_error: float | None
     halo: int
     overlap: int
     num_patches: int
@@ -80,7 +81,7 @@ def qualify(
         half_difference=best.difference if was_measured else None,
         half_mean_difference=best.mean_difference if was_measured else None,
         half_steps=best.steps if was_measured else None,
-        seam_error=measure_seam(restorer.generator, restorer.tiling, samples[0]),
+        seam_error=measure_seam(restorer.generator, restorer.tiling, samples),
         halo=restorer.tiling.halo,
         overlap=restorer.tiling.overlap,
         num_patches=len(patches),
@@ -123,16 +124,23 @@ def _to_steps(pixels: FloatPixels) -> NDArray[np.int32]:
     return np.where(np.isfinite(pixels), steps, 2 * 255)
 
 
-def measure_seam(generator: Generator, tiling: Tiling, sample: FloatPixels) -> float:
-    """Largest difference between a strip of `sample` in one piece and tiled, in 0-1.
+def measure_seam(
+    generator: Generator, tiling: Tiling, samples: Sequence[FloatPixels]
+) -> float | None:
+    """Largest difference between a strip of the largest sample in one piece and tiled, in 0-1.
 
     The strip holds several small cores side by side, which have the same seams as large ones.
+    None where every patch reads the whole strip, so that there is nothing to compare.
     """
     margin = tiling.halo + tiling.overlap
     side = SEAM_CORE + 2 * margin
-    strip = np.clip(_centre(sample, SEAM_CORE, side + 2 * SEAM_CORE), 0, 1)
+    strips = [_centre(sample, SEAM_CORE, side + 2 * SEAM_CORE) for sample in samples]
+    # Patches are side by side: length makes them differ, height only adds pixels.
+    strip = np.clip(max(strips, key=lambda strip: strip.shape[:0:-1]), 0, 1)
     _, height, width = strip.shape
     grid = Grid(height, width, tiling.halo, side, width, tiling.overlap, tiling.alignment)
+    if len({patch.read for patch in grid.patches(Box(0, 0, height, width))}) == 1:
+        return None
     exact = Generator(
         generator.network, generator.device, generator.bands, generator.scale, None, None
     )

@@ -335,6 +335,9 @@ def test_a_name_that_is_not_utf8_is_refused_by_name(tmp_path: Path) -> None:
     outcome = ganray_here("restore", *words)
     assert outcome.code == SOME_FAILED, outcome.text
     assert "not UTF-8" in outcome.output
+    again = ganray_here("restore", *words)
+    assert "no longer in the archive" not in again.output
+    assert ganray_here("verify", f"{tmp_path}/restored").code == DONE
 
 
 def test_the_events_of_a_run_are_one_json_object_a_line(tmp_path: Path) -> None:

@@ -59,15 +59,30 @@ def test_an_exact_tiling_has_no_seam_and_a_halo_that_is_too_small_has_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     checkpoint = load_checkpoint("compact-x2")
-    assert qualify(checkpoint, CPU, [noise()]).seam_error <= 1e-5
+    exact = qualify(checkpoint, CPU, [noise()]).seam_error
+    assert exact is not None and exact <= 1e-5
     blind = replace(checkpoint, radius=0)
-    assert qualify(blind, CPU, [noise()]).seam_error > 1e-3
+    cut = qualify(blind, CPU, [noise()]).seam_error
+    assert cut is not None and cut > 1e-3
     monkeypatch.setattr(tiling, "EXACT_HALO", 0)
     monkeypatch.setattr(tiling, "BLENDED_HALO", 4)
     found = qualify(checkpoint, CPU, [noise()])
     assert (found.halo, found.overlap) == (4, tiling.BLENDED_OVERLAP)
-    assert 1e-7 < found.seam_error < 1e-2
+    assert found.seam_error is not None and 1e-7 < found.seam_error < 1e-2
 
 
-def test_a_sample_that_is_smaller_than_a_patch_will_do() -> None:
-    assert qualify(load_checkpoint("compact-x2"), CPU, [noise(9)]).seam_error == 0
+@pytest.mark.parametrize("height", [9, 200])
+def test_a_sample_that_one_patch_holds_has_no_seam_to_measure(height: int) -> None:
+    checkpoint = load_checkpoint("compact-x2")
+    side = qualification.SEAM_CORE + 2 * tiling.choose_tiling(checkpoint.radius).halo
+    for width, is_measured in (9, False), (side, False), (side + 1, True):
+        found = qualify(checkpoint, CPU, [noise()[:, :height, :width]])
+        assert (found.seam_error is not None) == is_measured
+        assert Qualification(**found.as_dict()) == found
+
+
+def test_the_seam_is_measured_on_the_largest_sample() -> None:
+    samples = [noise()[:, :20, :20], noise(), noise()[:, :, :30]]
+    blind = replace(load_checkpoint("compact-x2"), radius=0)
+    alone = qualify(blind, CPU, [noise()]).seam_error
+    assert alone is not None and qualify(blind, CPU, samples).seam_error == alone

@@ -41,7 +41,7 @@ def make_checkpoint(scale: int = 2, bands: int = 3) -> Checkpoint:
 def small_patches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiling, "PATCH_CORE", SMALL_CORE)
     # Three patches at a time, so that batches and their remainders occur.
-    monkeypatch.setattr(batches.BatchStream, "_batch_size", lambda *_: 3)
+    monkeypatch.setattr(batches.BatchStream, "_full_batch", lambda *_: 3)
 
 
 def tiled(checkpoint: Checkpoint, window_pixels: int = 2 * SMALL_CORE) -> Restorer:
