@@ -1,5 +1,6 @@
 """The removal of outputs whose inputs are no longer in the archive."""
 
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,7 +32,7 @@ def prune_target(target: str) -> Iterator[str]:
     is at work, EmptyArchiveError if nothing at all is left: then it is the archive that is missing.
     """
     run = open_latest_run(target)
-    with claimed(run.store, f"{run.run_id}-prune"):
+    with claimed(run.store, f"prune-{secrets.token_hex(8)}"):
         rows = _without_taken_over(run, _vanished(run))
         while batch := list(islice(rows, ROWS_PER_RECORD)):
             _prune(run, batch)

@@ -27,7 +27,7 @@ def test_a_float_is_cut_to_the_range_and_rounded_to_nearest(value: float, dtype:
     largest = int(np.iinfo(dtype).max)
     stored = int(from_float(np.full((1, 1, 1), value, np.float32), dtype)[0, 0, 0])
     exact = min(max(Fraction(value), Fraction(0)), Fraction(1)) * largest
-    assert abs(stored - exact) <= Fraction(1, 2) + Fraction(1, 10**6)
+    assert abs(stored - exact) <= Fraction(1, 2) + Fraction(1, 2**16)
 
 
 @pytest.mark.parametrize(
