@@ -22,6 +22,7 @@ from ganray.pipelines.restore_plan import RestorePlan
 from ganray.raster.image import Image, Pixels
 from ganray.restoration import Restorer
 from ganray.restoration.restorer import require_bands
+from ganray.restoration.tiling import PATCH_CORE
 from ganray.storage import Store, open_store
 
 STATES = ("pending", "unchanged", "failed")
@@ -129,7 +130,7 @@ def _measure(
     sample.input_pixels += height * width
     sample.read_seconds += clock["read"]
     sample.codec_seconds += clock["codec"]
-    sample.generator_seconds += clock["generator"] / share
+    sample.generator_seconds += clock["generator"] / share * _halo_factor(restorer, height, width)
 
 
 def extrapolate(plan: RestorePlan, sample: Sample) -> Estimate:
@@ -193,6 +194,14 @@ def _advise(plan: RestorePlan, whole: Estimate) -> Iterator[str]:
             f"CPUs        1 per worker: codecs take {share:.0%} of it; this machine has "
             f"{os.cpu_count()}"
         )
+
+
+def _halo_factor(restorer: Restorer, height: int, width: int) -> float:
+    """How much more a patch reads than it keeps, where an image has several: the sample is one
+    patch, cut without a halo."""
+    margin = restorer.tiling.halo + restorer.tiling.overlap
+    sides = [min(length, PATCH_CORE + 2 * margin) for length in (height, width)]
+    return (sides[0] * sides[1]) / (min(height, PATCH_CORE) * min(width, PATCH_CORE))
 
 
 def _by_suffix(plan: RestorePlan) -> Iterator[str]:
