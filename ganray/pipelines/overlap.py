@@ -21,6 +21,12 @@ OutT = TypeVar("OutT", covariant=True)
 Restore = Callable[[Iterator[WindowTask | None]], Iterator[RestoredWindow]]
 
 
+# Outcomes that may wait for a commit; the bytes of what is being stored are in the budget.
+STORED_AHEAD = 256
+SECONDS_BETWEEN_COMMITS = 0.2
+POLL_SECONDS = 0.02
+
+
 class EngineClosedError(Exception):
     """An engine ended by an error while a thread waited for its budget."""
 
@@ -202,6 +208,7 @@ class _Run(Generic[OutcomeT]):
         self.loaded: SimpleQueue[Task[OutcomeT] | BaseException] = SimpleQueue()
         self.stored: SimpleQueue[OutcomeT | BaseException | None] = SimpleQueue()
         self.done: SimpleQueue[OutcomeT | BaseException] = SimpleQueue()
+        self.hurry = threading.Event()
         self.committer = threading.Thread(
             target=self._commit_all, name="ganray-commit", daemon=True
         )
@@ -263,7 +270,7 @@ class _Run(Generic[OutcomeT]):
             self.tasks is not None
             and not self.stop()
             and self.num_loading < self.engine._ahead
-            and self.num_storing < 2 * self.engine._ahead
+            and self.num_storing < STORED_AHEAD
         ):
             task = next(self.tasks, None)
             if task is None:
@@ -297,9 +304,18 @@ class _Run(Generic[OutcomeT]):
         self.stored.put(outcome)
 
     def _commit_all(self) -> None:
-        """Commit what is stored, all that has come together at once."""
+        """Commit what is stored, all that has come together at once.
+
+        A commit costs as much as a small image: after one, more is waited for, unless there is
+        nothing else to wait for.
+        """
+        last = 0.0
         while True:
             group: list[Any] = [self.stored.get()]
+            due = last + SECONDS_BETWEEN_COMMITS
+            while not self.hurry.is_set() and time.monotonic() < due:
+                self.hurry.wait(POLL_SECONDS)
+            last = time.monotonic()
             while not self.stored.empty():
                 group.append(self.stored.get())
             outcomes = [o for o in group if o is not None and not isinstance(o, BaseException)]
@@ -315,6 +331,8 @@ class _Run(Generic[OutcomeT]):
 
     def committed(self, *, wait: bool = False) -> Iterator[OutcomeT]:
         """Outcomes that are committed; with `wait`, all that are still to come."""
+        if wait:
+            self.hurry.set()
         while self.num_storing and (wait or not self.done.empty()):
             self._take_committed()
         yield from self.ready
@@ -332,5 +350,6 @@ class _Run(Generic[OutcomeT]):
 
     def close(self) -> None:
         """End the committer once it has committed what was stored."""
+        self.hurry.set()
         self.stored.put(None)
         self.committer.join()

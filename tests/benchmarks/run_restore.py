@@ -43,7 +43,7 @@ def restore(name: str, config: RestoreConfig) -> None:
         num_todo = plan.num_todo
 
     def report(row: LedgerRow) -> None:
-        if row.state == "failed":
+        if getattr(row, "state", "") == "failed":
             raise SystemExit(f"{row.key}: {row.reason}")
         recorded.append(row.recorded_at)
         if len(recorded) == 1:
