@@ -16,8 +16,12 @@ FloatPixels = NDArray[np.float32]
 class Profile:
     """All that an image is beside its pixels.
 
-    `colorinterp` names each band as rasterio does: "gray", "red", "green", "blue", "alpha".
-    `resolution` is in pixels per inch. `lossless` says whether the stored bytes were.
+    `colorinterp` names each band as rasterio does: "gray", "red", "green", "blue", "alpha",
+    "undefined". `resolution` is in pixels per inch. `lossless` says whether the stored bytes
+    were. `value_range` are the stored values that are 0 and 1 to a generator, where the format
+    says so; None is the range of an unsigned type, and unknown for others. `nodata` is the
+    stored value of pixels that are none. `details` is what only the codec's own `encode`
+    understands: an immutable value of its own type.
     """
 
     codec: str
@@ -30,6 +34,9 @@ class Profile:
     xmp: bytes | None = field(default=None, repr=False)
     lossless: bool = True
     lost: tuple[str, ...] = ()
+    value_range: tuple[float, float] | None = None
+    nodata: float | None = None
+    details: object = field(default=None, repr=False)
 
     @property
     def num_bands(self) -> int:
@@ -43,10 +50,14 @@ class Profile:
 
 @dataclass(frozen=True)
 class Image:
-    """Pixels (C,H,W) in the profile's dtype, and their profile."""
+    """Pixels (C,H,W) in the profile's dtype, their profile, and where they are valid.
+
+    `mask` is (H,W), True where the image has a value; None is everywhere.
+    """
 
     pixels: Pixels
     profile: Profile
+    mask: NDArray[np.bool_] | None = None
 
 
 def to_float(pixels: Pixels) -> FloatPixels:
