@@ -17,6 +17,7 @@ import PIL
 from PIL import Image as PillowImage
 from pydantic import Field
 
+from ganray.codecs.jpeg_stream import encode_jpeg
 from ganray.codecs.photo_metadata import (
     exif_with_history,
     metadata_settings,
@@ -104,8 +105,11 @@ def encode(image: Image, codec: str, options: OutputConfig, history: str) -> byt
     Raises UnsupportedImageError if the format does not hold the pixels or the metadata.
     """
     require_encodable(image.profile, codec, *image.pixels.shape[1:])
-    pixels = np.ascontiguousarray(np.moveaxis(image.pixels, 0, -1))
-    picture = PillowImage.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    samples = np.ascontiguousarray(np.moveaxis(image.pixels, 0, -1))
+    samples = samples[..., 0] if samples.shape[-1] == 1 else samples
+    is_jpeg = codec == "jpeg"
+    # Of a JPEG Pillow writes the metadata only; see `jpeg_stream`.
+    picture = PillowImage.fromarray(samples[:1, :1] if is_jpeg else samples)
     buffer = io.BytesIO()
     # As wide as in `_open`: a damaged or oversized block of metadata makes Pillow raise anything.
     try:
@@ -119,6 +123,8 @@ def encode(image: Image, codec: str, options: OutputConfig, history: str) -> byt
             f"its pixels with their metadata cannot be written as {codec}: {error}; set another "
             "output.format"
         ) from error
+    if is_jpeg:
+        return encode_jpeg(samples, options.jpeg_quality, buffer.getvalue())
     return buffer.getvalue()
 
 

@@ -49,8 +49,11 @@ def decode_tile(data: bytes, shape: tuple[int, int, int], dtype: str, compressio
 def interleave(pixels: Pixels) -> NDArray[np.generic]:
     """(H,W,C) samples of (C,H,W) pixels.
 
-    Band by band, since numpy takes several times as long for all at once.
+    Unless they lie in memory like that, band by band: numpy takes several times as long for all
+    at once.
     """
+    if pixels.strides[0] == pixels.itemsize:
+        return np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
     samples = np.empty((*pixels.shape[1:], pixels.shape[0]), pixels.dtype)
     for band, plane in enumerate(pixels):
         samples[..., band] = plane

@@ -32,8 +32,8 @@ from ganray.pipelines.scenes import (
     output_codec,
     require_bytes,
 )
-from ganray.raster.image import Image, Pixels
-from ganray.raster.windows import place
+from ganray.raster.image import Image, Pixels, empty_pixels
+from ganray.raster.windows import Box, place
 from ganray.restoration.canvas import RestoredWindow, WindowTask
 from ganray.restoration.guard import Trust, TrustMeter
 from ganray.restoration.restorer import require_bands, window_tasks
@@ -60,7 +60,7 @@ class ImageTask:
         self._error: GanrayError | None = None
         self._scene: Scene | None = None
         self._image: Image | None = None
-        self._restored: Pixels = np.empty((0, 0, 0), np.uint8)
+        self._restored: Pixels | None = None
         self._num_missing = self._num_windows = 0
         self._seam_error: float | None = None
         self._meter = TrustMeter(0)
@@ -100,9 +100,6 @@ class ImageTask:
         if height * width <= limits.pixels:
             self.held_bytes = budget.acquire(height * width * sample_bytes * copies)
         self._image = tools.guarded(photo.decode, data, max_pixels=limits.pixels)
-        pixels = self._image.pixels
-        shape = (pixels.shape[0], height * scale, width * scale)
-        self._restored = np.empty(shape, pixels.dtype)
 
     def windows(self) -> Iterator[WindowTask]:
         """The image's windows; none if it has failed, or has become a scene."""
@@ -124,10 +121,20 @@ class ImageTask:
         if restored.pixels is None:
             self._error = restored.error
         else:
-            core = restored.task.window.core.scale(self.tools.job.scale)
-            place(self._restored, restored.pixels, core)
+            self._take(restored.pixels, restored.task.window.core)
             self._meter.merge(restored.trust.as_dict())
         return self._num_missing == 0
+
+    def _take(self, pixels: Pixels, core: Box) -> None:
+        if self._num_windows == 1:
+            self._restored = pixels
+            return
+        if self._restored is None:
+            assert self._image is not None
+            bands, height, width = self._image.pixels.shape
+            scale = self.tools.job.scale
+            self._restored = empty_pixels(bands, height * scale, width * scale, pixels.dtype)
+        place(self._restored, pixels, core.scale(self.tools.job.scale))
 
     def store(self) -> Outcome:
         """Encode and write; the row of what became of the input."""
@@ -145,12 +152,13 @@ class ImageTask:
         if row is None:
             assert error is not None
             row = failed_row(self.tools.job, self.item, error, self.attempts)
-        self._image = None
+        self._image = self._restored = None
         return replace(row, seconds=self._own_seconds + self.device_seconds)
 
     def _write(self) -> LedgerRow:
         tools, image = self.tools, self._image
         assert image is not None
+        assert self._restored is not None
         config = tools.job.config
         trust = self._meter.result()
         flags = check_trust(trust, self._seam_error, config.trust)

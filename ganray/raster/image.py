@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 Pixels = NDArray[np.generic]
 """Pixels in their stored type, (C,H,W)."""
@@ -58,6 +58,12 @@ class Image:
     pixels: Pixels
     profile: Profile
     mask: NDArray[np.bool_] | None = None
+
+
+def empty_pixels(bands: int, height: int, width: int, dtype: DTypeLike) -> Pixels:
+    """Pixels (bands,height,width) to be filled, which lie in memory as codecs store them: all
+    bands of a pixel side by side."""
+    return np.moveaxis(np.empty((height, width, bands), dtype), -1, 0)
 
 
 def to_float(pixels: Pixels) -> FloatPixels:

@@ -1,59 +1,41 @@
 """Patches of one shape through the generator, in full batches, whatever window they are of."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganray.errors import TooLargeError
-from ganray.raster.image import Pixels
-from ganray.raster.windows import Box
+from ganray.raster.windows import Box, blend_weights
 from ganray.restoration.canvas import Canvas, Piece, RestoredWindow, WindowTask, not_finite
-from ganray.restoration.guard import measure
+from ganray.restoration.generator import Encoding, Generator, restore_stored
+from ganray.restoration.transfers import Arrival, open_transfers
 
 # On a CPU a batch of one keeps the activations in the cache; a GPU wants as many as fit.
 BATCH_OUTPUT_PIXELS = {"cpu": 1, "cuda": 2**23}
-# While the device computes one batch, the one before is fetched and the next is put together.
+# While the device computes one batch, the figures of the one before travel, and the windows that
+# the one before that has completed.
 BATCHES_AHEAD = {"cpu": 0, "cuda": 1}
+# Weights of blends that stay on the device: a grid has few different ones.
+KNOWN_WEIGHTS = 32
 
-
-@dataclass(frozen=True)
-class Generator:
-    """A network on its device, and how it is applied. `half` is for 8-bit pixels, `deep` for
-    others; None is float32."""
-
-    network: nn.Module = field(repr=False)
-    device: torch.device
-    bands: int
-    scale: int
-    half: torch.dtype | None
-    deep: torch.dtype | None
-
-    def dtype_for(self, pixels: np.dtype[Any]) -> torch.dtype | None:
-        return self.half if pixels == np.uint8 else self.deep
-
-    def run(self, degraded_BCHW: Tensor, dtype: torch.dtype | None) -> Tensor:
-        """Float32 output, not clamped; one band goes in repeated and comes out averaged."""
-        is_gray = degraded_BCHW.shape[1] == 1 and self.bands > 1
-        wide = degraded_BCHW.expand(-1, self.bands, -1, -1) if is_gray else degraded_BCHW
-        wide = wide.contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), torch.autocast(self.device.type, dtype, enabled=bool(dtype)):
-            restored: Tensor = self.network(wide).float()
-            return restored.mean(1, keepdim=True) if is_gray else restored
+Restore = Callable[..., tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Pieces on the device: their quantised results and their sums for the trust figures."""
+    """Pieces on the device, placed on their canvases, and their sums for the trust figures."""
 
     pieces: list[Piece]
-    values: Tensor
-    sums: Tensor
+    sums: Arrival
+
+
+_Finished = list[tuple[Canvas, Arrival | None]]
 
 
 class BatchStream:
@@ -61,8 +43,16 @@ class BatchStream:
 
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
+        self.transfers = open_transfers(generator.device)
+        self._restore: Restore = restore_stored
+        if generator.compiles:
+            # One program for patches and batches of all sizes.
+            self._restore = torch.compile(restore_stored, dynamic=True)
+        self._ahead = BATCHES_AHEAD[generator.device.type]
         self._waiting: dict[tuple[Any, ...], list[Piece]] = {}
         self._launched: deque[_Batch] = deque()
+        self._finished: deque[_Finished] = deque()
+        self._known_weights: dict[tuple[Box, Box], Tensor] = {}
         self._largest_batch = 2**30
 
     def run(self, tasks: Iterable[WindowTask | None]) -> Iterator[RestoredWindow]:
@@ -78,7 +68,7 @@ class BatchStream:
 
     def _add(self, piece: Piece) -> Iterator[RestoredWindow]:
         box = piece.patch.read
-        key = (box.height, box.width, len(piece.bands), piece.canvas.task.pixels.dtype)
+        key = (box.height, box.width, piece.encoding, len(piece.bands), piece.canvas.blends)
         waiting = self._waiting.setdefault(key, [])
         waiting.append(piece)
         if len(waiting) >= self._batch_size(box):
@@ -107,16 +97,16 @@ class BatchStream:
             if isinstance(started, _Batch):
                 self._launched.append(started)
                 pieces = pieces[size:]
-                yield from self._land_down_to(BATCHES_AHEAD[self.generator.device.type])
+                yield from self._land_down_to(self._ahead)
             elif num_patches > 1:
                 # What is on the device comes home, then half as many patches at once.
                 yield from self._make_room()
                 self._largest_batch = num_patches // 2
-            elif self._launched:
+            elif self._launched or self._finished:
                 yield from self._make_room()
             else:
                 _fail(pieces[0], f"one patch does not fit into the device's memory: {started}")
-                yield from _completed(head)
+                self._finish(head)
                 pieces = pieces[1:]
 
     def _make_room(self) -> Iterator[RestoredWindow]:
@@ -125,7 +115,10 @@ class BatchStream:
 
     def _land_down_to(self, num_batches: int) -> Iterator[RestoredWindow]:
         while len(self._launched) > num_batches:
-            yield from self._land(self._launched.popleft())
+            self._land(self._launched.popleft())
+        while len(self._finished) > num_batches:
+            for canvas, values in self._finished.popleft():
+                yield canvas.result(values.wait() if values else None)
 
     def _try_start(self, pieces: list[Piece], num_patches: int) -> _Batch | str:
         """The batch, or what the device said where its memory did not suffice.
@@ -137,94 +130,100 @@ class BatchStream:
         except torch.cuda.OutOfMemoryError as error:
             return str(error)
 
+    @torch.inference_mode()
     def _start(self, pieces: list[Piece], num_patches: int) -> _Batch:
-        generator = self.generator
-        dtype = pieces[0].canvas.task.pixels.dtype
-        degraded = self._to_device(np.stack([piece.pixels for piece in pieces]))
+        encoding = pieces[0].encoding
         # One shape of batch on a GPU: kernels are chosen once, and results do not depend on when
         # the inputs happened to arrive.
         missing = max(0, num_patches - len(pieces))
-        padded = torch.cat([degraded, degraded[-1:].expand(missing, -1, -1, -1)])
-        restored = generator.run(padded, generator.dtype_for(dtype))[: len(pieces)]
-        sums = torch.stack(
-            [_measure(p, degraded[i], restored[i], generator.scale) for i, p in enumerate(pieces)]
-        )
+        padded = [*pieces, *[pieces[-1]] * missing]
+        dtype = self.generator.dtype_for(encoding)
+        restored, sums = self._run(padded, encoding, dtype)
+        self._place(pieces, restored, sums)
+        return _Batch(pieces, self.transfers.fetch(sums[: len(pieces)]))
+
+    def _run(
+        self, pieces: list[Piece], encoding: Encoding, dtype: torch.dtype | None
+    ) -> tuple[Tensor, Tensor]:
+        stored = np.stack([piece.samples for piece in pieces])
+        if stored.dtype == np.uint16:
+            stored = stored.view(np.int16)
+        kept = None
+        if not all(piece.keeps_all for piece in pieces):
+            boxes = [(p.kept.top, p.kept.left, p.kept.bottom, p.kept.right) for p in pieces]
+            kept = self.transfers.send(np.array(boxes))
+        rounds = not pieces[0].canvas.blends
+        stored_BHWC = self.transfers.send(stored)
+        return self._restore(self.generator, stored_BHWC, kept, encoding, dtype, rounds=rounds)
+
+    def _place(self, pieces: list[Piece], restored: Tensor, sums: Tensor) -> None:
+        """Put results on their canvases. All memory is taken first: what is added is added once."""
+        device = self.generator.device
         blends = pieces[0].canvas.blends
-        return _Batch(pieces, restored if blends else _quantise(restored, dtype), sums)
+        weights = [self._weights(piece) if blends else None for piece in pieces]
+        for piece in pieces:
+            piece.canvas.open(device)
+        if blends:
+            # What is not finite is computed again, and must not be in the sum.
+            is_bad = sums[:, 0, None, None, None] > 0
+            restored = restored.masked_fill_(is_bad, 0)
+        for index, piece in enumerate(pieces):
+            piece.canvas.place(piece, restored[index], weights[index])
 
-    def _to_device(self, pixels: Pixels) -> Tensor:
-        stored = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.generator.device)
-        if pixels.dtype.kind == "f":
-            return stored.float()
-        return stored.float() / float(np.iinfo(str(pixels.dtype)).max)
+    def _weights(self, piece: Piece) -> Tensor:
+        """Of what a piece reaches, (scale·h,scale·w,1); few patches of a grid differ in them."""
+        patch, overlap = piece.patch, piece.canvas.task.grid.overlap
+        origin = patch.core.top, patch.core.left
+        key = patch.core.shift(*origin), patch.reach.shift(*origin)
+        if key not in self._known_weights:
+            if len(self._known_weights) >= KNOWN_WEIGHTS:
+                self._known_weights.clear()
+            weights = blend_weights(patch, overlap, self.generator.scale)
+            self._known_weights[key] = self.transfers.send(weights[..., None])
+        return self._known_weights[key]
 
-    def _land(self, batch: _Batch) -> Iterator[RestoredWindow]:
-        sums = batch.sums.cpu().numpy()
-        values = batch.values.cpu().numpy()
-        for piece, result, row in zip(batch.pieces, values, sums, strict=True):
-            self._finish(piece, result, row)
-        yield from _completed(batch.pieces)
+    def _land(self, batch: _Batch) -> None:
+        for piece, sums in zip(batch.pieces, batch.sums.wait(), strict=True):
+            self._account(piece, sums)
+        self._finish(batch.pieces)
 
-    def _finish(self, piece: Piece, values: NDArray[Any], sums: NDArray[np.float32]) -> None:
-        """Put a piece in its place; again in float32 where half precision was not finite."""
+    def _account(self, piece: Piece, sums: NDArray[np.float32]) -> None:
+        """Add up a piece's figures; again in float32 where half precision was not finite."""
         canvas = piece.canvas
-        num_bad = float(sums[0])
-        if num_bad and self.generator.dtype_for(canvas.task.pixels.dtype):
-            canvas.trust.add_non_finite(num_bad)
+        if sums[0] and self.generator.dtype_for(piece.encoding):
+            canvas.trust.add_non_finite(float(sums[0]))
             again = self._try_exactly(piece)
             if isinstance(again, str):
                 _fail(piece, f"one patch does not fit into the device's memory in float32: {again}")
                 return
-            values, sums = again
+            sums = again
         if sums[0]:
-            canvas.fail(piece, not_finite())
+            canvas.count(piece, not_finite())
             return
-        if not canvas.blends:
-            samples = piece.patch.reach.num_pixels * len(piece.bands)
-            num_values = samples * self.generator.scale**2
-            canvas.trust.add_sums(list(piece.bands), sums[1:], samples, num_values)
-        canvas.place(piece, values)
+        samples = piece.kept.num_pixels * len(piece.bands)
+        num_values = samples * self.generator.scale**2
+        canvas.trust.add_sums(list(piece.bands), sums, samples, num_values)
+        canvas.count(piece)
 
-    def _try_exactly(self, piece: Piece) -> tuple[NDArray[Any], NDArray[np.float32]] | str:
-        """Values and sums of one piece in float32, or what the device said; see `_try_start`."""
-        canvas = piece.canvas
+    def _try_exactly(self, piece: Piece) -> NDArray[np.float32] | str:
+        """Restore one piece in float32: its sums, or what the device said; see `_try_start`."""
         try:
-            degraded = self._to_device(piece.pixels[None])
-            restored = self.generator.run(degraded, None)
-            sums = _measure(piece, degraded[0], restored[0], self.generator.scale)
-            stored = restored if canvas.blends else _quantise(restored, canvas.task.pixels.dtype)
-            return stored.cpu().numpy()[0], sums.cpu().numpy()
+            with torch.inference_mode():
+                restored, sums = self._run([piece], piece.encoding, None)
+                self._place([piece], restored, sums)
+                figures: NDArray[np.float32] = self.transfers.fetch(sums).wait()[0]
+                return figures
         except torch.cuda.OutOfMemoryError as error:
             return str(error)
 
+    def _finish(self, pieces: list[Piece]) -> None:
+        """Send home the windows that these pieces were the last of."""
+        canvases = [c for c in dict.fromkeys(p.canvas for p in pieces) if c.is_complete]
+        with torch.inference_mode():
+            self._finished.append(
+                [(c, None if c.error else self.transfers.fetch(c.finish())) for c in canvases]
+            )
+
 
 def _fail(piece: Piece, reason: str) -> None:
-    piece.canvas.fail(piece, TooLargeError(reason))
-
-
-def _completed(pieces: list[Piece]) -> Iterator[RestoredWindow]:
-    """The windows that these pieces were the last of."""
-    for canvas in dict.fromkeys(piece.canvas for piece in pieces):
-        if canvas.is_complete:
-            yield canvas.result()
-
-
-def _measure(piece: Piece, degraded: Tensor, restored: Tensor, scale: int) -> Tensor:
-    """Values that are not finite in what is kept, then the sums of `guard.measure`."""
-    kept = piece.kept
-    result = restored[:, *_slices(kept.scale(scale))]
-    sums = measure(degraded[:, *_slices(kept)], result, scale)
-    return torch.cat([(~result.isfinite()).sum()[None].float(), sums])
-
-
-def _slices(box: Box) -> tuple[slice, slice]:
-    return slice(box.top, box.bottom), slice(box.left, box.right)
-
-
-def _quantise(restored: Tensor, dtype: np.dtype[Any]) -> Tensor:
-    """0-1 to the stored type's range, rounded; on the device, so that less travels back."""
-    cut = restored.clamp(0, 1)
-    if dtype.kind == "f":
-        return cut
-    whole = cut.mul_(float(np.iinfo(str(dtype)).max)).round_()
-    return whole.to(torch.uint8 if dtype == np.uint8 else torch.int32)
+    piece.canvas.count(piece, TooLargeError(reason))

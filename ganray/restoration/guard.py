@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ganray.raster.image import FloatPixels
-
 CLIP_TOLERANCE = 0.5 / 255
 
 
@@ -42,18 +40,13 @@ class TrustMeter:
         self._num_samples = 0
         self._num_values = 0
 
-    def add(self, degraded: FloatPixels, restored: FloatPixels, scale: int) -> None:
-        """Account for one window: (C,h,w) before and (C,scale·h,scale·w) after, not clamped."""
-        sums = measure(torch.from_numpy(degraded), torch.from_numpy(restored), scale)
-        self.add_sums(list(range(degraded.shape[0])), sums.numpy(), degraded.size, restored.size)
-
     def add_sums(
         self, bands: list[int], sums: NDArray[np.float32], num_samples: int, num_values: int
     ) -> None:
-        """Account for what `measure` returned for `bands`."""
-        self._difference += float(sums[0])
-        self._clipped += float(sums[1])
-        self._drift[bands] += sums[2:]
+        """Account for what `measure` returned for `bands`, all of it finite."""
+        self._difference += float(sums[1])
+        self._clipped += float(sums[2])
+        self._drift[bands] += sums[3:]
         self._num_samples += num_samples
         self._num_values += num_values
 
@@ -90,11 +83,36 @@ class TrustMeter:
         )
 
 
-def measure(degraded_CHW: Tensor, restored_CHW: Tensor, scale: int) -> Tensor:
-    """Sums for a `TrustMeter`: |departure|, clipped values, and each band's departure."""
-    brought_back = F.avg_pool2d(restored_CHW.clamp(0, 1), scale)
-    departure = brought_back - degraded_CHW
-    outside = (restored_CHW < -CLIP_TOLERANCE) | (restored_CHW > 1 + CLIP_TOLERANCE)
-    return torch.cat(
-        [departure.abs().sum()[None], outside.sum()[None].float(), departure.sum(dim=(1, 2))]
-    )
+def measure(
+    degraded_BCHW: Tensor, restored_BCHW: Tensor, scale: int, kept_B4: Tensor | None = None
+) -> Tensor:
+    """Sums (B,3+C) for a `TrustMeter`: values that are not finite, |departure|, clipped values,
+    and each band's departure.
+
+    `kept_B4` are top, left, bottom and right of what counts, in input pixels; None is all. Where
+    any value of an input pixel's is not finite, all of them count as such.
+    """
+    brought_back = F.avg_pool2d(restored_BCHW.clamp(0, 1), scale)
+    departure = brought_back - degraded_BCHW
+    tolerated = restored_BCHW.clamp(-CLIP_TOLERANCE, 1 + CLIP_TOLERANCE)
+    outside = F.avg_pool2d((tolerated != restored_BCHW).float(), scale)
+    is_bad = ~F.avg_pool2d(restored_BCHW, scale).isfinite()
+    if kept_B4 is not None:
+        kept = _inside(kept_B4, *degraded_BCHW.shape[2:])
+        departure = torch.where(kept, departure, 0)
+        outside, is_bad = outside * kept, is_bad & kept
+    whole = (1, 2, 3)
+    counts = [
+        is_bad.sum(whole) * scale**2,
+        departure.abs().sum(whole),
+        outside.sum(whole) * scale**2,
+    ]
+    return torch.cat([torch.stack(counts, 1), departure.sum((2, 3))], 1)
+
+
+def _inside(boxes_B4: Tensor, height: int, width: int) -> Tensor:
+    """Which pixels (B,1,height,width) lie in each box."""
+    top, left, bottom, right = boxes_B4[:, :, None, None, None].unbind(1)
+    rows = torch.arange(height, device=boxes_B4.device)[:, None]
+    columns = torch.arange(width, device=boxes_B4.device)
+    return (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ganray.codecs import photo
 from ganray.models.checkpoint import Checkpoint
 from ganray.pipelines.overlap import Budget, Engine
-from ganray.raster.image import Image, Pixels
+from ganray.raster.image import Image, empty_pixels
 from ganray.raster.windows import place
 from ganray.restoration import Restorer, RestorerConfig
 from ganray.restoration.batches import BATCH_OUTPUT_PIXELS
@@ -157,6 +157,7 @@ class FileTask:
         self.name = path.name
         self.held_bytes = 0
         self.device_seconds = 0.0
+        self.is_timed = False
         self._codec_seconds = 0.0
 
     def load(self, budget: Budget) -> None:
@@ -169,12 +170,16 @@ class FileTask:
         bands, height, width = self._image.pixels.shape
         grid = self.restorer.grid(height, width)
         self._num_missing = grid.num_windows
-        self._restored: Pixels = np.empty((bands, height * SCALE, width * SCALE), np.uint8)
+        if grid.num_windows > 1:
+            self._restored = empty_pixels(bands, height * SCALE, width * SCALE, np.uint8)
         yield from window_tasks(self._image.pixels, grid, None, token=self)
 
     def collect(self, restored: RestoredWindow) -> bool:
         assert restored.pixels is not None
-        place(self._restored, restored.pixels, restored.task.window.core.scale(SCALE))
+        if restored.task.grid.num_windows == 1:
+            self._restored = restored.pixels
+        else:
+            place(self._restored, restored.pixels, restored.task.window.core.scale(SCALE))
         self._num_missing -= 1
         return self._num_missing == 0
 

@@ -10,9 +10,12 @@ from torch import Tensor, nn
 
 from ganray.errors import TooLargeError
 from ganray.raster.windows import Grid
-from ganray.restoration.batches import BatchStream, Generator
-from ganray.restoration.canvas import RestoredWindow, WindowTask
+from ganray.restoration import batches
+from ganray.restoration.batches import BatchStream
+from ganray.restoration.canvas import Canvas, RestoredWindow, WindowTask
+from ganray.restoration.generator import Generator
 from ganray.restoration.restorer import window_tasks
+from ganray.restoration.transfers import HostTransfers
 
 SIDE = 8
 NO_MORE = "no more"
@@ -40,9 +43,10 @@ class Device:
         """Restore in batches of `full` patches at most."""
         monkeypatch.setattr(Generator, "run", lambda _, *args: self.run(*args))
         monkeypatch.setattr(BatchStream, "_full_batch", lambda *_: full)
-        monkeypatch.setattr(
-            BatchStream, "_to_device", lambda _, pixels: torch.from_numpy(pixels) / 255
-        )
+        # What is called cuda here has the host's memory.
+        monkeypatch.setattr(batches, "open_transfers", lambda _: HostTransfers())
+        honest = Canvas.open
+        monkeypatch.setattr(Canvas, "open", lambda self, _: honest(self, torch.device("cpu")))
         return list(BatchStream(self.generator).run(tasks))
 
 

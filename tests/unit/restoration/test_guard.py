@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ganray.raster.image import FloatPixels
 from ganray.raster.windows import Grid, crop
+from ganray.restoration import guard
 from ganray.restoration.guard import Trust, TrustMeter
 
 few_examples = settings(max_examples=30, deadline=None)
@@ -20,8 +22,16 @@ def magnify(pixels: FloatPixels, scale: int) -> FloatPixels:
 
 def measure(degraded: FloatPixels, restored: FloatPixels, scale: int) -> Trust:
     meter = TrustMeter(degraded.shape[0])
-    meter.add(degraded, restored, scale)
+    add(meter, degraded, restored, scale)
     return meter.result()
+
+
+def add(meter: TrustMeter, degraded: FloatPixels, restored: FloatPixels, scale: int) -> None:
+    """Account for one window that is measured alone."""
+    pair = (torch.from_numpy(np.ascontiguousarray(pixels))[None] for pixels in (degraded, restored))
+    sums = guard.measure(*pair, scale)[0]
+    assert sums[0] == 0
+    meter.add_sums(list(range(degraded.shape[0])), sums.numpy(), degraded.size, restored.size)
 
 
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 12), st.integers(1, 12))
@@ -67,7 +77,8 @@ def test_windows_add_up_to_the_whole_image(height: int, width: int, side: int, s
     restored = 1.2 * noise(3, height * scale, width * scale, 1) - 0.1
     meter = TrustMeter(3)
     for window in Grid(height, width, halo=0, patch_side=side, window_side=side).windows():
-        meter.add(crop(degraded, window.core), crop(restored, window.core.scale(scale)), scale)
+        cut = crop(degraded, window.core), crop(restored, window.core.scale(scale))
+        add(meter, *cut, scale)
     whole = measure(degraded, restored, scale)
     assert meter.result().consistency == pytest.approx(whole.consistency, abs=1e-6)
     assert meter.result().colour_drift == pytest.approx(whole.colour_drift, abs=1e-6)
@@ -77,8 +88,8 @@ def test_windows_add_up_to_the_whole_image(height: int, width: int, side: int, s
 def test_drifts_of_opposite_windows_cancel_and_departures_do_not() -> None:
     gray = np.full((1, 4, 4), 0.5, np.float32)
     meter = TrustMeter(1)
-    meter.add(gray, gray + np.float32(0.1), 1)
-    meter.add(gray, gray - np.float32(0.1), 1)
+    add(meter, gray, gray + np.float32(0.1), 1)
+    add(meter, gray, gray - np.float32(0.1), 1)
     assert meter.result().consistency == pytest.approx(0.1, abs=1e-6)
     assert meter.result().colour_drift == pytest.approx(0, abs=1e-6)
 
@@ -97,3 +108,22 @@ def test_float_noise_beyond_the_range_is_not_counted_as_clipped(
 ) -> None:
     image = np.zeros((1, 2, 2), np.float32)
     assert measure(image, np.full((1, 2, 2), value, np.float32), 1).clipped == clipped
+
+
+def test_only_what_is_kept_counts_and_is_looked_at() -> None:
+    degraded, restored = noise(3, 6, 7, 0), noise(3, 12, 14, 1)
+    restored[:, :2] = np.nan
+    kept = torch.tensor([[1, 2, 5, 7]])
+    sums = guard.measure(
+        torch.from_numpy(degraded)[None], torch.from_numpy(restored)[None], 2, kept
+    )[0]
+    cut = guard.measure(
+        torch.from_numpy(degraded[:, 1:5, 2:7].copy())[None],
+        torch.from_numpy(restored[:, 2:10, 4:14].copy())[None],
+        2,
+    )[0]
+    np.testing.assert_allclose(sums, cut, rtol=1e-5)
+    assert (
+        guard.measure(torch.from_numpy(degraded)[None], torch.from_numpy(restored)[None], 2)[0, 0]
+        == 3 * 7 * 4
+    )

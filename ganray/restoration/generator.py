@@ -1,0 +1,156 @@
+"""A network on its device, from stored pixels to stored pixels.
+
+What happens between two transfers is one function of tensors, so that it can be compiled
+whole.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ganray.restoration.guard import measure
+
+ValueRanges = tuple[tuple[float, float], ...]
+"""The stored values that are 0 and 1 to a generator, band by band."""
+
+# Types that every device computes with; unsigned 16 bits travel as signed ones.
+STORED_TYPES = {
+    "uint8": torch.uint8,
+    "uint16": torch.int16,
+    "int16": torch.int16,
+    "float32": torch.float32,
+}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What stored values mean: their type, and the `ranges` that are 0-1 to a generator.
+
+    Without ranges, integers are 0-1 over all of their type, and floats as they are. What lies
+    beyond a range is cut before the generator sees it, and added again to its result.
+    """
+
+    dtype: str
+    ranges: ValueRanges | None = None
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether half precision would show."""
+        return self.dtype != "uint8"
+
+    @property
+    def is_float(self) -> bool:
+        return np.dtype(self.dtype).kind == "f"
+
+    @property
+    def stored_type(self) -> torch.dtype:
+        return STORED_TYPES[self.dtype]
+
+    def to_unit(self, stored_BCHW: Tensor) -> Tensor:
+        """Stored values in float32, as a generator sees them where they are in their range."""
+        numbers = stored_BCHW.float()
+        if self._wraps:
+            numbers = torch.where(numbers < 0, numbers + 2**16, numbers)
+        if self.ranges is None:
+            return numbers if self.is_float else numbers / self._largest
+        low, high = self._bounds(numbers)
+        return (numbers - low) / (high - low)
+
+    def from_unit(self, unit_BCHW: Tensor) -> Tensor:
+        """Inverse of `to_unit`, in float32 and not rounded."""
+        if self.ranges is None:
+            return unit_BCHW if self.is_float else unit_BCHW * self._largest
+        low, high = self._bounds(unit_BCHW)
+        return unit_BCHW * (high - low) + low
+
+    def to_stored(self, numbers: Tensor) -> Tensor:
+        """Stored values of numbers: rounded and cut to the type; floats as they are."""
+        if self.is_float:
+            return numbers
+        whole = numbers.round()
+        if self.ranges is not None:
+            limits = np.iinfo(self.dtype)
+            whole = whole.clamp(limits.min, limits.max)
+        if self._wraps:
+            whole = torch.where(whole >= 2**15, whole - 2**16, whole)
+        return whole.to(self.stored_type)
+
+    def _bounds(self, like_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """The values of 0 and of 1, (C,1,1)."""
+        low, high = like_BCHW.new_tensor(self.ranges).T[:, :, None, None]
+        return low, high
+
+    @property
+    def _largest(self) -> int:
+        return int(np.iinfo(self.dtype).max)
+
+    @property
+    def _wraps(self) -> bool:
+        return self.dtype == "uint16"
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A network on its device, and how it is applied. `half` is for 8-bit pixels, `deep` for
+    others; None is float32. `compiles` says that full batches are worth a compiler's time."""
+
+    network: nn.Module = field(repr=False)
+    device: torch.device
+    bands: int
+    scale: int
+    half: torch.dtype | None
+    deep: torch.dtype | None
+    compiles: bool = False
+
+    def dtype_for(self, encoding: Encoding) -> torch.dtype | None:
+        return self.deep if encoding.is_deep else self.half
+
+    def run(self, degraded_BCHW: Tensor, dtype: torch.dtype | None) -> Tensor:
+        """Float32 output, not clamped; one band goes in repeated and comes out averaged."""
+        is_gray = degraded_BCHW.shape[1] == 1 and self.bands > 1
+        wide = degraded_BCHW.expand(-1, self.bands, -1, -1) if is_gray else degraded_BCHW
+        wide = wide.contiguous(memory_format=torch.channels_last)
+        with self._precision(dtype):
+            restored: Tensor = self.network(wide).float()
+            return restored.mean(1, keepdim=True) if is_gray else restored
+
+    def _precision(self, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
+        if dtype is not None:
+            return torch.autocast(self.device.type, dtype)
+        if self.device.type == "cuda":
+            # Ten bits of mantissa, which is what convolutions would otherwise use, are no float32.
+            return torch.backends.cudnn.flags(
+                enabled=True, benchmark=False, deterministic=False, allow_tf32=False
+            )
+        return nullcontext()
+
+
+def restore_stored(
+    generator: Generator,
+    stored_BHWC: Tensor,
+    kept_B4: Tensor | None,
+    encoding: Encoding,
+    dtype: torch.dtype | None,
+    *,
+    rounds: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Stored pixels to restored ones (B,scale·H,scale·W,C), and `measure`'s sums (B,3+C).
+
+    `kept_B4` are top, left, bottom and right of what is measured, in input pixels; None is all.
+    Without `rounds` the result is of float32, so that it can still be blended.
+    """
+    degraded = encoding.to_unit(stored_BHWC.permute(0, 3, 1, 2))
+    seen = degraded.clamp(0, 1) if encoding.ranges else degraded
+    restored = generator.run(seen, dtype)
+    sums = measure(seen, restored, generator.scale, kept_B4)
+    result = restored.clamp(0, 1)
+    if encoding.ranges:
+        result += F.interpolate(degraded - seen, scale_factor=generator.scale)
+    result = encoding.from_unit(result)
+    stored = encoding.to_stored(result) if rounds else result
+    return stored.permute(0, 2, 3, 1).contiguous(), sums
