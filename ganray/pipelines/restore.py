@@ -46,6 +46,8 @@ Report = Callable[[LedgerRow | WindowDone], None]
 # driver's memory stays flat.
 ORDERS_PER_WAVE = 1024
 NEVER = 2**63
+COMPILED_BYTES = 2**28
+"""Input of one worker: as JPEG a billion pixels, a minute or more of a fast GPU."""
 SAMPLE_KEYS = 3
 FEW_ASSEMBLIES = 4
 DELETE_THREADS = 8
@@ -275,7 +277,15 @@ def _new_job(plan: RestorePlan, run_id: str, num_workers: int) -> RestoreJob:
         split_pixels=min(window, config.split_pixels) if share else config.split_pixels,
         split_picture_pixels=window if share else NEVER,
         samples=tuple(item.key for item in plan.sample[:SAMPLE_KEYS]),
+        compiles=_pays_to_compile(plan, num_workers),
     )
+
+
+def _pays_to_compile(plan: RestorePlan, num_workers: int) -> bool:
+    """Whether every worker has enough to restore; what is in a file is not known yet."""
+    if plan.config.compile == "auto":
+        return plan.pending_bytes / max(1, num_workers) >= COMPILED_BYTES
+    return plan.config.compile == "always"
 
 
 def _first_summary(plan: RestorePlan, run_id: str) -> Summary:

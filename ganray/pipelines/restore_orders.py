@@ -146,7 +146,8 @@ class RestoreJob:
 
     `started_at` is in ISO 8601. TIFFs of more than `split_pixels` are split, and other pictures,
     which every worker decodes whole, above `split_picture_pixels`. `samples` are keys of inputs
-    on whose patches the generator is measured. `scale`, `bands` and `tiling` are the
+    on whose patches the generator is measured. `compiles` says that there is enough to restore for
+    a compiler to pay. `scale`, `bands` and `tiling` are the
     generator's, for those who do not load it.
     """
 
@@ -160,6 +161,7 @@ class RestoreJob:
     split_pixels: int
     split_picture_pixels: int
     samples: tuple[str, ...]
+    compiles: bool = False
 
     @property
     def generator_key(self) -> str:

@@ -51,7 +51,8 @@ class RestoreTools:
     @cached_property
     def restorer(self) -> Restorer:
         """The generator, loaded when the first window asks for it: assemblies need none."""
-        return Restorer(self._checkpoint, self.job.config.restorer, half=self._half)
+        config = self.job.config.restorer.model_copy(update={"compile": self.job.compiles})
+        return Restorer(self._checkpoint, config, half=self._half)
 
     @cached_property
     def qualification(self) -> Qualification | None:

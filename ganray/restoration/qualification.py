@@ -68,7 +68,7 @@ def qualify(
     checkpoint: Checkpoint, config: RestorerConfig, samples: Sequence[FloatPixels]
 ) -> Qualification:
     """Measure a generator on `samples`, (bands,h,w) in 0-1 of real images, at least one."""
-    restorer = Restorer(checkpoint, config.model_copy(update={"compile": False}))
+    restorer = Restorer(checkpoint, config)
     patches = [_centre(sample, PATCH_SIDE, PATCH_SIDE) for sample in samples]
     tried = [_try_half(restorer.generator, n, patches) for n in HALF_TYPES[_kind(restorer)]]
     best = min(tried, key=lambda half: half.difference)

@@ -12,6 +12,7 @@ Networks of published sizes with random weights restore JPEG files in a folder i
                     trust figures
     files           the same with reading, decoding, encoding and writing in threads beside it:
                     the engine that a worker of a restoration runs
+    …, compiled     these two with compile=always
     script          image by image as the usual tools do: read, tiles with a padding of 10 one
                     by one in float16, write
 
@@ -33,7 +34,9 @@ from gpu_variants import (
     Result,
     bare_loop,
     bare_loop_with_cudnn,
+    compiled_files,
     compiled_loop,
+    compiled_windows,
     files,
     reset_peak,
     script,
@@ -64,6 +67,9 @@ TINY: dict[str, Network] = {
         {"num_features": 8, "num_blocks": 1, "growth": 4},
     ),
 }
+FEWER = 4
+"""A deep generator restores a fraction of the images."""
+REPEATS = 8
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
@@ -83,13 +89,19 @@ def main() -> None:
     archives = {1024: 32, 256: 512} if is_gpu else {160: 2, 48: 12}
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         for side, number in archives.items():
-            write_archive(f"{folder}/{side}", number * arguments.factor, side)
+            number *= arguments.factor
+            write_archive(f"{folder}/{side}", number, side)
+            write_archive(f"{folder}/{side}-few", max(2, number // FEWER), side)
         for title, network in (PUBLISHED if is_gpu else TINY).items():
+            if arguments.only not in title:
+                continue
             checkpoint = random_checkpoint(*network)
-            for side, number in archives.items():
-                source, target = Path(folder, str(side)), Path(folder, "out")
+            for side in archives:
+                is_slow = title.startswith("RRDB")
+                source = Path(folder, f"{side}-few" if is_slow else str(side))
+                target = Path(folder, "out")
                 target.mkdir(exist_ok=True)
-                print(f"\n{title}: {number * arguments.factor} JPEG images of {side}²")
+                print(f"\n{title}: {len(list(source.iterdir()))} JPEG images of {side}²")
                 job = Job(
                     checkpoint=checkpoint,
                     source=source,
@@ -98,6 +110,7 @@ def main() -> None:
                     dtype=torch.float16 if is_gpu else torch.bfloat16,
                     num_threads=arguments.threads,
                     num_ahead=arguments.prefetch,
+                    num_repeats=1 if is_slow or not is_gpu else REPEATS,
                 )
                 compare(job, compiles=arguments.compile or is_gpu)
 
@@ -111,6 +124,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--factor", type=int, default=1, help="times as many images")
     parser.add_argument("--threads", type=int, default=half, help="that read, and that write")
     parser.add_argument("--prefetch", type=int, default=3 * half, help="images read ahead")
+    parser.add_argument("--only", default="", help="networks whose name holds this")
     parser.add_argument("--compile", action="store_true", help="torch.compile on a CPU too")
     return parser.parse_args()
 
@@ -135,14 +149,17 @@ def compare(job: Job, *, compiles: bool) -> None:
         variants["with cudnn"] = bare_loop_with_cudnn
     if compiles:
         variants["compiled"] = compiled_loop
-    variants |= {"windows": windows, "files": files, "script": script}
+    variants |= {"windows": windows, "files": files}
+    if compiles:
+        variants |= {"windows, compiled": compiled_windows, "files, compiled": compiled_files}
+    variants["script"] = script
     bare_seconds = 0.0
     for name, variant in variants.items():
         reset_peak(job.device)
         result = variant(job)
         bare_seconds = bare_seconds or result.seconds
         print(
-            f"  {name:<10} {megapixels / result.seconds:8.2f} Mpixel/s"
+            f"  {name:<17} {megapixels / result.seconds:8.2f} Mpixel/s"
             f"  share {bare_seconds / result.seconds:5.2f}"
             f"  {result.gigabytes:5.1f} GB  {result.note}".rstrip(),
             flush=True,
