@@ -148,13 +148,19 @@ class BatchStream:
         stored = np.stack([piece.samples for piece in pieces])
         if stored.dtype == np.uint16:
             stored = stored.view(np.int16)
-        kept = None
-        if not all(piece.keeps_all for piece in pieces):
-            boxes = [(p.kept.top, p.kept.left, p.kept.bottom, p.kept.right) for p in pieces]
-            kept = self.transfers.send(np.array(boxes))
         rounds = not pieces[0].canvas.blends
-        stored_BHWC = self.transfers.send(stored)
+        stored_BHWC, kept = self.transfers.send(stored), self._kept(pieces)
         return self._restore(self.generator, stored_BHWC, kept, encoding, dtype, rounds=rounds)
+
+    def _kept(self, pieces: list[Piece]) -> Tensor | Box | None:
+        if all(piece.keeps_all for piece in pieces):
+            return None
+        boxes = [piece.kept for piece in pieces]
+        # A number that is compiled into a program makes it one for this number alone.
+        if len(boxes) == 1 and not self.generator.compiles:
+            return boxes[0]
+        corners = [(box.top, box.left, box.bottom, box.right) for box in boxes]
+        return self.transfers.send(np.array(corners))
 
     def _place(self, pieces: list[Piece], restored: Tensor, sums: Tensor) -> None:
         """Put results on their canvases. All memory is taken first: what is added is added once."""
@@ -190,8 +196,10 @@ class BatchStream:
     def _account(self, piece: Piece, sums: NDArray[np.float32]) -> None:
         """Add up a piece's figures; again in float32 where half precision was not finite."""
         canvas = piece.canvas
+        samples = piece.kept.num_pixels * len(piece.bands)
+        num_values = samples * self.generator.scale**2
         if sums[0] and self.generator.dtype_for(piece.encoding):
-            canvas.trust.add_non_finite(float(sums[0]))
+            canvas.trust.add_non_finite(num_values)
             again = self._try_exactly(piece)
             if isinstance(again, str):
                 _fail(piece, f"one patch does not fit into the device's memory in float32: {again}")
@@ -200,8 +208,6 @@ class BatchStream:
         if sums[0]:
             canvas.count(piece, not_finite())
             return
-        samples = piece.kept.num_pixels * len(piece.bands)
-        num_values = samples * self.generator.scale**2
         canvas.trust.add_sums(list(piece.bands), sums, samples, num_values)
         canvas.count(piece)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ganray.raster.windows import Box
 from ganray.restoration.guard import measure
 
 ValueRanges = tuple[tuple[float, float], ...]
@@ -133,7 +134,7 @@ class Generator:
 def restore_stored(
     generator: Generator,
     stored_BHWC: Tensor,
-    kept_B4: Tensor | None,
+    kept: Tensor | Box | None,
     encoding: Encoding,
     dtype: torch.dtype | None,
     *,
@@ -141,16 +142,26 @@ def restore_stored(
 ) -> tuple[Tensor, Tensor]:
     """Stored pixels to restored ones (B,scale·H,scale·W,C), and `measure`'s sums (B,3+C).
 
-    `kept_B4` are top, left, bottom and right of what is measured, in input pixels; None is all.
-    Without `rounds` the result is of float32, so that it can still be blended.
+    `kept` is what is measured, in input pixels: top, left, bottom and right (B,4), or one box
+    for all; None is everything. Without `rounds` the result is of float32, so that it can still
+    be blended.
     """
     degraded = encoding.to_unit(stored_BHWC.permute(0, 3, 1, 2))
     seen = degraded.clamp(0, 1) if encoding.ranges else degraded
     restored = generator.run(seen, dtype)
-    sums = measure(seen, restored, generator.scale, kept_B4)
+    if isinstance(kept, Box):
+        sums = measure(
+            _cut(seen, kept), _cut(restored, kept.scale(generator.scale)), generator.scale
+        )
+    else:
+        sums = measure(seen, restored, generator.scale, kept)
     result = restored.clamp(0, 1)
     if encoding.ranges:
         result += F.interpolate(degraded - seen, scale_factor=generator.scale)
     result = encoding.from_unit(result)
     stored = encoding.to_stored(result) if rounds else result
     return stored.permute(0, 2, 3, 1).contiguous(), sums
+
+
+def _cut(values_BCHW: Tensor, box: Box) -> Tensor:
+    return values_BCHW[:, :, box.top : box.bottom, box.left : box.right]
