@@ -24,7 +24,7 @@ from measuring import mark
 from PIL import Image
 from torch import Tensor
 
-from ganray.raster.image import Pixels, to_float
+from ganray.raster.image import Pixels
 from ganray.restoration import Restorer
 from ganray.restoration.canvas import Canvas
 from ganray.restoration.restorer import DTYPES, window_tasks
@@ -64,8 +64,9 @@ def cut(restorer: Restorer, pixels: Pixels) -> list[Tensor]:
     """The patches that a restoration puts through the network, ready for it."""
     tasks = window_tasks(pixels, restorer.grid(*pixels.shape[1:]), None)
     pieces = [piece for task in tasks for piece in Canvas(task, restorer.scale).pieces()]
-    tensors = [torch.from_numpy(to_float(piece.pixels))[None] for piece in pieces]
-    return [tensor.contiguous(memory_format=torch.channels_last) for tensor in tensors]
+    # As a picture lies in memory, which is how convolutions like it.
+    samples = [np.ascontiguousarray(piece.samples)[None] for piece in pieces]
+    return [torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 for pixels in samples]
 
 
 def loop_over_files(

@@ -37,3 +37,10 @@ def test_the_stream_is_what_pillow_would_have_written(shape: tuple[int, ...], qu
     samples = noise(*shape)
     metadata = by_pillow(samples[:1, :1], quality)
     assert encode_jpeg(samples, quality, metadata) == by_pillow(samples, quality)
+
+
+def test_noise_that_grows_has_room() -> None:
+    samples = np.random.default_rng(0).integers(0, 256, (301, 299, 3), np.uint8)
+    result = encode_jpeg(samples, 100, by_pillow(samples[:1, :1], 100))
+    assert len(result) > samples.nbytes
+    assert result == by_pillow(samples, 100)
