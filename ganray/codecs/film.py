@@ -12,13 +12,13 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from ganray.codecs.film_cineon import ORDERS as CINEON_MAGICS
-from ganray.codecs.film_cineon import as_dpx, cineon_pixel_bytes, parse_cineon
+from ganray.codecs.film_cineon import as_dpx, cineon_pixel_span, parse_cineon
 from ganray.codecs.film_dpx import (
     MAX_FILE_BYTES,
     TRANSFER,
     DpxHeader,
     parse_dpx,
-    pixel_bytes,
+    pixel_span,
     restored_header,
 )
 from ganray.codecs.film_dpx import ORDERS as DPX_MAGICS
@@ -112,14 +112,15 @@ def decode(data: bytes, config: FilmConfig, *, max_pixels: int) -> Image:
     if not isinstance(profile.details, DpxDetails):
         return decode_exr(data, profile)
     header = profile.details.header
-    content = (
-        cineon_pixel_bytes(parse_cineon(data), data)
-        if profile.codec == "cineon"
-        else pixel_bytes(header, data)
-    )
+    if profile.codec == "cineon":
+        start, end = cineon_pixel_span(parse_cineon(data), data)
+    else:
+        start, end = pixel_span(header, data)
+    if data[end:].strip(b"\0\xff"):
+        profile = replace(profile, lost=(*profile.lost, "data behind the pixels"))
     shape = (profile.num_bands, height, width)
-    codes = header.stored_order(unpack(content, header.packing, shape, header.stride(width)))
-    return Image(_developed(codes, profile), profile)
+    codes = unpack(memoryview(data)[start:end], header.packing, shape, header.stride(width))
+    return Image(_developed(header.stored_order(codes), profile), profile)
 
 
 def encode(image: Image, format: str, config: FilmConfig, history: str, *, scale: int) -> bytes:  # noqa: A002

@@ -98,25 +98,23 @@ def parse_cineon(data: bytes) -> CineonHeader:
     return CineonHeader(data[:offset], begun.order)
 
 
-def cineon_pixel_bytes(header: CineonHeader, data: bytes) -> bytes:
-    """What of a whole file is pixels. Raises UndecodableError if it ends too early."""
+def cineon_pixel_span(header: CineonHeader, data: bytes) -> tuple[int, int]:
+    """Where in a whole file the pixels are. Raises UndecodableError if it ends too early."""
     (height, width), start = header.size, len(header.data)
     end = start + height * header.packing.line_bytes(width)
-    expected = max(end, header.number(20, "I") if header.number(20, "I") < MAX_FILE_BYTES else 0)
-    if len(data) < expected:
+    if len(data) < end:
         raise UndecodableError(
-            f"a Cineon of {len(data)} bytes; expected {expected} by its header: truncated"
+            f"a Cineon of {len(data)} bytes; expected {end} by its header: truncated"
         )
-    return data[start:end]
+    return start, end
 
 
 def as_dpx(header: CineonHeader) -> tuple[DpxHeader, tuple[str, ...]]:
     """A DPX header that says the same, and the names of what it has no place for."""
     user = header.data[CINEON_BYTES:].rstrip(b"\0")
     data = bytearray(HEADER_BYTES) + user
-    data[:16] = (b"SDPX" if header.order == ">" else b"XPDS").ljust(8, b"\0") + b"V2.0".ljust(
-        8, b"\0"
-    )
+    data[:4] = b"SDPX" if header.order == ">" else b"XPDS"
+    data[8:12] = b"V2.0"
     lost = list(_lost(header))
     for offset in _UNDEFINED:
         data[offset : offset + 4] = b"\xff" * 4
@@ -137,6 +135,9 @@ def _refuse(header: CineonHeader) -> None:
             f"{header.data[680]}, packing {header.data[681]}; expected three of 10 bits, pixel "
             "by pixel, in words of 32 bits"
         )
+    sizes = {header.data[start + 4 : start + 12] for start in _RGB_CHANNELS}
+    if len(sizes) > 1:
+        raise UnsupportedImageError("a Cineon whose channels differ in size; expected one size")
     if header.data[682] or header.number(684, "I") not in (0, UNDEFINED["I"]):
         raise UnsupportedImageError("a Cineon of signed samples or padded lines; expected neither")
 

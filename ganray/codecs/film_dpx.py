@@ -107,18 +107,16 @@ def parse_dpx(data: bytes) -> DpxHeader:
     return DpxHeader(data[:offset], _line_step(begun, data, offset))
 
 
-def pixel_bytes(header: DpxHeader, data: bytes) -> bytes:
-    """What of a whole file is pixels. Raises UndecodableError if it ends too early."""
-    (height, width), stated = header.size, header.number(FILE_BYTES)
+def pixel_span(header: DpxHeader, data: bytes) -> tuple[int, int]:
+    """Where in a whole file the pixels are. Raises UndecodableError if it ends too early."""
+    (height, width), start = header.size, len(header.data)
     stride = header.stride(width)
-    least = (height - 1) * stride + header.packing.line_bytes(width)
-    start = len(header.data)
-    expected = max(start + least, stated)
+    expected = start + (height - 1) * stride + header.packing.line_bytes(width)
     if len(data) < expected:
         raise UndecodableError(
             f"a DPX of {len(data)} bytes; expected {expected} by its header: truncated"
         )
-    return data[start : start + height * stride]
+    return start, min(start + height * stride, len(data))
 
 
 def restored_header(header: DpxHeader, shape: tuple[int, ...], scale: int, history: str) -> bytes:
@@ -160,17 +158,19 @@ def _refuse(header: DpxHeader) -> None:
 def _line_step(header: DpxHeader, data: bytes, offset: int) -> int:
     """Lines begin at whole words, unless the file says or shows that they do not.
 
-    Many writers do without, and say so to nobody: the file's length tells, as it says itself
-    or as it is.
+    Many writers leave the padding out without a word; then the file is just as long as its
+    lines. Its stated length has to agree, so that it is not a longer one that was cut.
     """
     height, width = header.size
     line_bytes = header.packing.line_bytes(width)
     if header.number(LINE_PADDING):
         return 1
-    end = header.number(FILE_BYTES) or len(data)
-    padded = -(-line_bytes // 4) * 4
-    least = (height - 1) * padded + line_bytes
-    return 1 if end == offset + height * line_bytes and end < offset + least else 4
+    bare = offset + height * line_bytes
+    padded = offset + (height - 1) * -(-line_bytes // 4) * 4 + line_bytes
+    stated = header.number(FILE_BYTES)
+    if len(data) >= padded and len(data) != bare:
+        return 4
+    return 1 if (stated or len(data)) == bare else 4
 
 
 def _with_history(header: DpxHeader, history: str) -> bytes:

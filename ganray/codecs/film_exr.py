@@ -1,5 +1,7 @@
 """OpenEXR: half and float, any channels, windows that differ; pixels through OpenImageIO."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,7 +18,7 @@ from ganray.codecs.film_exr_header import (
 )
 from ganray.codecs.film_files import memory_file
 from ganray.codecs.tiff_tiles import interleave, separate
-from ganray.errors import UndecodableError, UnsupportedImageError
+from ganray.errors import TooLargeError, UndecodableError, UnsupportedImageError
 from ganray.raster.image import Image, Pixels, Profile
 
 _COLORS = {"R": "red", "G": "green", "B": "blue", "A": "alpha", "Y": "gray"}
@@ -65,7 +67,7 @@ def decode_exr(data: bytes, profile: Profile) -> Image:
     assert isinstance(details, ExrDetails)
     require_table(details.header, len(data))
     window = details.header.window(b"dataWindow")
-    with memory_file(data) as path:
+    with memory_file(data) as path, _library_errors():
         samples, found = _read(str(path), "half" if profile.dtype == "float16" else "float")
     expected = (window.height, window.width, len(details.channels))
     if samples.shape != expected or set(found) != set(details.channels):
@@ -138,6 +140,19 @@ def _read(path: str, kind: str) -> tuple[NDArray[np.generic], tuple[str, ...]]:
         return samples, names
     finally:
         picture.close()
+
+
+@contextmanager
+def _library_errors() -> Iterator[None]:
+    """Turn what the binding raises on damaged files, even about its own messages, into ours."""
+    try:
+        yield
+    except MemoryError:
+        raise TooLargeError(
+            "the frame needs more memory than there is; lower limits.pixels"
+        ) from None
+    except (RuntimeError, ValueError) as error:
+        raise UndecodableError(f"damaged or truncated EXR: {error}") from error
 
 
 def _reason(message: str) -> str:

@@ -50,12 +50,14 @@ class Packing:
         return -(-num_samples // 3) * 4 if self.bit_depth == 10 else num_samples * 2
 
 
-def unpack(data: bytes, packing: Packing, shape: tuple[int, int, int], stride: int) -> Pixels:
+def unpack(
+    data: bytes | memoryview, packing: Packing, shape: tuple[int, int, int], stride: int
+) -> Pixels:
     """The pixels (C,H,W) of lines that begin `stride` bytes apart; the last may end early."""
     num_bands, height, width = shape
     line_bytes, num_samples = packing.line_bytes(width), width * num_bands
     assert len(data) >= (height - 1) * stride + line_bytes, "fewer bytes than lines"
-    padded = data if len(data) >= height * stride else data.ljust(height * stride, b"\0")
+    padded = data if len(data) >= height * stride else bytes(data).ljust(height * stride, b"\0")
     lines = np.frombuffer(padded, np.uint8, height * stride).reshape(height, stride)
     pixels: Pixels = np.empty(shape, packing.dtype)
     for rows in _chunks(height, stride):
@@ -67,14 +69,15 @@ def unpack(data: bytes, packing: Packing, shape: tuple[int, int, int], stride: i
 
 
 def pack(pixels: Pixels, packing: Packing, stride: int) -> bytes:
-    """Inverse of `unpack`; what pads a line is zero."""
+    """Inverse of `unpack`; what pads a line is zero, and what is too large is the largest code."""
     num_bands, height, width = pixels.shape
     line_bytes, num_samples = packing.line_bytes(width), width * num_bands
-    lines = np.zeros((height, stride), np.uint8)
+    lines, largest = np.zeros((height, stride), np.uint8), 2**packing.bit_depth - 1
     for rows in _chunks(height, stride):
         interleaved = np.empty((len(range(*rows.indices(height))), width, num_bands), pixels.dtype)
         for band in range(num_bands):
-            interleaved[..., band] = pixels[band, rows]
+            # A bit too many would be one of the neighbour's.
+            np.minimum(pixels[band, rows], largest, out=interleaved[..., band])
         samples = interleaved.reshape(-1, num_samples)
         lines[rows, :line_bytes] = _lines(samples, packing, line_bytes)
     return lines.tobytes()
