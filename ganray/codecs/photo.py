@@ -1,22 +1,20 @@
-"""Photographs through Pillow: PNG, JPEG, WebP and TIFF, 8-bit gray/RGB with or without alpha,
-and 16-bit gray.
+"""Photographs: PNG, JPEG, WebP and TIFF, gray or RGB, with or without alpha.
 
-ICC profile, EXIF, XMP and resolution are kept. What Pillow would reduce or drop in silence
-(16-bit colour, several frames, CMYK, floats) is refused by name.
+8 bits and 16-bit gray go through Pillow; what it would reduce to 8 bits goes to
+`deep_photo.py`, before anything is decoded. ICC profile, EXIF, XMP and resolution are kept.
+What would be lost in silence (several frames, CMYK, floats) is refused by name.
 """
 
 import io
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import PIL
 from PIL import Image as PillowImage
-from pydantic import Field
 
+from ganray.codecs import deep_photo
 from ganray.codecs.jpeg_stream import encode_jpeg
 from ganray.codecs.photo_metadata import (
     exif_with_history,
@@ -25,7 +23,9 @@ from ganray.codecs.photo_metadata import (
     read_resolution,
     read_xmp,
 )
-from ganray.config import Section
+from ganray.codecs.photo_output import OutputConfig as OutputConfig
+from ganray.codecs.png_chunks import require_checksums
+from ganray.codecs.tiff_tags import GEOTIFF_TAGS
 from ganray.errors import TooLargeError, UndecodableError, UnsupportedImageError
 from ganray.raster.image import Image, Pixels, Profile
 
@@ -51,30 +51,15 @@ TIFF_SUBFILE_TYPE = 254
 TIFF_NO_PICTURE = {1: "overviews", 4: "transparency mask", 5: "overviews"}
 """Further pages that belong to the first, by TIFF's NewSubfileType; they are not kept."""
 TIFF_BITS_PER_SAMPLE = 258
-GEOTIFF_TAGS = {33550, 33922, 34264, 34735, 42113}
 TIFF_COMPRESSIONS = {"deflate": "tiff_adobe_deflate", "zstd": "zstd", "none": "raw"}
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PNG_CHUNK_BYTES = 12
-"""Length, name and checksum of a chunk."""
 WEBP_LONGEST_SIDE = 16383
 JPEG_LONGEST_SIDE = 65535
 
 
-class OutputConfig(Section):
-    """How restored images are written."""
-
-    format: Literal["same", "png", "jpeg", "webp", "tiff"] = "same"
-    """File format of the outputs; `same` keeps each input's own."""
-    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
-    """Quality of lossy JPEG and WebP, 1-100; JPEG is written without chroma subsampling."""
-    png_level: Annotated[int, Field(ge=0, le=9)] = 1
-    """zlib level of PNG, 0-9: 1 is several times faster than Pillow's default for a few percent."""
-    tiff_compression: Literal["deflate", "zstd", "none"] = "deflate"
-    """Of TIFF: every reader knows deflate; zstd is several times faster and somewhat smaller."""
-
-
 def probe(data: bytes) -> tuple[Profile, int, int]:
     """Profile, height and width from the header alone; `data` may be a file's beginning."""
+    if deep_photo.is_deep(data):
+        return deep_photo.probe(data)
     with _open(data) as picture:
         return _profile(picture, data), picture.height, picture.width
 
@@ -84,9 +69,11 @@ def decode(data: bytes, *, max_pixels: int) -> Image:
 
     Raises UndecodableError, UnsupportedImageError or TooLargeError.
     """
+    if deep_photo.is_deep(data):
+        return deep_photo.decode(data, max_pixels=max_pixels)
     with _open(data) as picture:
         if picture.format == "PNG":
-            _require_png_checksums(data)
+            require_checksums(data)
         profile = _profile(picture, data)
         num_pixels = picture.width * picture.height
         if num_pixels > max_pixels:
@@ -105,6 +92,8 @@ def encode(image: Image, codec: str, options: OutputConfig, history: str) -> byt
     Raises UnsupportedImageError if the format does not hold the pixels or the metadata.
     """
     require_encodable(image.profile, codec, *image.pixels.shape[1:])
+    if _needs_more_than_pillow(image.profile):
+        return deep_photo.encode(image, codec, options, history)
     samples = np.ascontiguousarray(np.moveaxis(image.pixels, 0, -1))
     samples = samples[..., 0] if samples.shape[-1] == 1 else samples
     is_jpeg = codec == "jpeg"
@@ -225,19 +214,6 @@ def _further_frames(picture: PillowImage.Image) -> list[int]:
     return kinds
 
 
-def _require_png_checksums(data: bytes) -> None:
-    """Raise UndecodableError for a chunk that is not what was written: Pillow shows it as it is."""
-    offset = len(PNG_SIGNATURE)
-    while offset + PNG_CHUNK_BYTES <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, offset)
-        end = offset + PNG_CHUNK_BYTES + length
-        found = zlib.crc32(memoryview(data)[offset + 4 : end - 4])
-        if end <= len(data) and found != int.from_bytes(data[end - 4 : end]):
-            name = kind.decode("latin-1")
-            raise UndecodableError(f"damaged image: the checksum of its {name} chunk is wrong")
-        offset = end
-
-
 def _bits_per_sample(picture: PillowImage.Image, data: bytes) -> tuple[int, ...]:
     if picture.format == "PNG":
         depth, color_type = data[24], data[25]
@@ -289,7 +265,7 @@ def _webp_chunks(data: bytes) -> Iterator[bytes]:
 
 
 def require_encodable(profile: Profile, codec: str, height: int, width: int) -> None:
-    """Raise UnsupportedImageError unless Pillow writes such an image as `codec`, losing nothing."""
+    """Raise UnsupportedImageError unless such an image is written as `codec`, losing nothing."""
     longest = max(height, width)
     limit = {"webp": WEBP_LONGEST_SIDE, "jpeg": JPEG_LONGEST_SIDE}.get(codec)
     if limit and longest > limit:
@@ -297,17 +273,19 @@ def require_encodable(profile: Profile, codec: str, height: int, width: int) -> 
             f"the output's longer side is {longest} pixels and {codec} holds {limit}; set "
             "output.format=tiff"
         )
+    if _needs_more_than_pillow(profile):
+        deep_photo.require_encodable(profile, codec, height, width)
+        return
     deep = profile.bit_depth > 8
-    if deep and profile.num_bands > 1:
-        raise UnsupportedImageError(
-            f"{'+'.join(profile.colorinterp)} at {profile.bit_depth} bits cannot be written as "
-            f"{codec}; set output.format=tiff"
-        )
     if codec in ("jpeg", "webp") and (deep or (codec == "jpeg" and profile.alpha is not None)):
         raise UnsupportedImageError(
             f"{codec} cannot hold {'+'.join(profile.colorinterp)} at "
             f"{profile.bit_depth} bits; set output.format=png or tiff"
         )
+
+
+def _needs_more_than_pillow(profile: Profile) -> bool:
+    return profile.bit_depth > 8 and profile.num_bands > 1
 
 
 def _compression(codec: str, profile: Profile, options: OutputConfig) -> dict[str, Any]:

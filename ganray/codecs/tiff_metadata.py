@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ganray.codecs.photo import GEOTIFF_TAGS
 from ganray.codecs.tiff_directories import ANY_TAG, TagValues, TiffBytes, open_tiff
 from ganray.codecs.tiff_tags import (
+    GEOTIFF_TAGS,
     Code,
     Kind,
     Tag,

@@ -3,9 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from ganray.codecs.photo import GEOTIFF_TAGS
 from ganray.codecs.tiff_directories import TagValues, TiffBytes
-from ganray.codecs.tiff_tags import Code
+from ganray.codecs.tiff_tags import GEOTIFF_TAGS, Code
 from ganray.errors import UndecodableError, UnsupportedImageError
 
 MAX_DIRECTORIES = 256
@@ -14,8 +13,10 @@ REDUCED_RESOLUTION, TRANSPARENCY_MASK = 1, 4
 _OLD_REDUCED_RESOLUTION = 2
 
 
-def refuse_pages(tiff: TiffBytes) -> tuple[str, ...]:
+def refuse_pages(tiff: TiffBytes, *, may_be_turned: bool = False) -> tuple[str, ...]:
     """Refuse what is more than one upright photograph; return the names of what is not read.
+
+    `may_be_turned` is for a caller that turns the pixels upright by the orientation.
 
     Raises UnsupportedImageError or, for directories that are damaged, UndecodableError.
     """
@@ -23,7 +24,7 @@ def refuse_pages(tiff: TiffBytes) -> tuple[str, ...]:
     for number, values in enumerate(_directories(tiff)):
         kind = _subfile_type(values)
         if number == 0:
-            _refuse_first(values, kind)
+            _refuse_first(values, kind, may_be_turned=may_be_turned)
         elif kind & TRANSPARENCY_MASK:
             lost = ("transparency mask",)
         elif not kind & REDUCED_RESOLUTION:
@@ -56,7 +57,7 @@ def _subfile_type(values: TagValues) -> int:
     return kind
 
 
-def _refuse_first(values: TagValues, kind: int) -> None:
+def _refuse_first(values: TagValues, kind: int, *, may_be_turned: bool) -> None:
     if GEOTIFF_TAGS & values.codes:
         raise UnsupportedImageError(
             "a GeoTIFF: its georeference would be lost; expected a photograph"
@@ -66,7 +67,7 @@ def _refuse_first(values: TagValues, kind: int) -> None:
             "a TIFF that begins with a preview or a mask, as raw photographs do; save it anew first"
         )
     orientation = values.number(Code.ORIENTATION, 1)
-    if 2 <= orientation <= 8:
+    if 2 <= orientation <= 8 and not may_be_turned:
         raise UnsupportedImageError(
             f"a large TIFF of orientation {orientation}; rotate it upright first, or keep it below "
             "split_pixels"

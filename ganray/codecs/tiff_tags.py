@@ -70,6 +70,10 @@ class Code(IntEnum):
     INTEROPERABILITY = 40965
 
 
+GEOTIFF_TAGS = frozenset((33550, 33922, 34264, 34735, 42113))
+"""What makes a TIFF a GeoTIFF: its georeference, and GDAL's nodata."""
+
+
 class Kind(IntEnum):
     """TIFF's types of values."""
 

@@ -7,6 +7,7 @@ cannot be kept is refused by name.
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 
@@ -16,11 +17,11 @@ from ganray.codecs.tiff_metadata import FoundMetadata, find_metadata
 from ganray.codecs.tiff_pages import refuse_pages
 from ganray.codecs.tiff_samples import JPEG, WHITE_IS_ZERO, Samples, parse_samples
 from ganray.codecs.tiff_segments import Segment, parse_segments
+from ganray.codecs.tiff_tags import Code
 from ganray.codecs.tiff_tiles import separate
 from ganray.errors import UndecodableError
 from ganray.raster.image import Pixels, Profile
 from ganray.raster.windows import Box, place
-from ganray.storage import Store, open_store
 
 BLOCK_BYTES = 64 << 10
 CACHED_BLOCKS = 64
@@ -32,35 +33,46 @@ GAP_BYTES = 64 << 10
 """What is read in vain rather than asking a second time."""
 
 
-def describe_tiff(uri: str, key: str) -> tuple[Profile, int, int]:
-    """Profile, height and width of a TIFF in the store of a URI, from its header."""
-    picture = TiffWindows(open_store(uri), key)
-    return picture.profile, picture.height, picture.width
+class Stored(Protocol):
+    """What is known of an object before it is read."""
+
+    @property
+    def num_bytes(self) -> int: ...
 
 
-def read_tiff_box(uri: str, key: str, box: Box) -> Pixels:
-    """The pixels (C,h,w) of a TIFF inside a box, for a process that is called once."""
-    return TiffWindows(open_store(uri), key).read(box)
+class Readable(Protocol):
+    """What is asked of a store, so that bytes in memory can be one too."""
+
+    def stat(self, key: str) -> Stored:
+        """The length of an object."""
+        ...
+
+    def read(self, key: str, start: int = 0, end: int | None = None) -> bytes:
+        """The bytes [start, end) of an object."""
+        ...
 
 
 class TiffWindows:
     """A TIFF in a store, for one thread. It is not held open: nothing has to be closed.
 
     Raises UndecodableError or UnsupportedImageError; a file that ends too early is found here,
-    damaged pixels when they are read.
+    damaged pixels when they are read. One that is not upright is refused, unless it
+    `may_be_turned`: all here is as it is stored, and `orientation`, 1 to 8, says what to do.
     """
 
-    def __init__(self, store: Store, key: str) -> None:
+    def __init__(self, store: Readable, key: str, *, may_be_turned: bool = False) -> None:
         self._store = store
         self._key = key
         num_bytes = store.stat(key).num_bytes
         tiff = open_tiff(_HeaderReader(store, key, num_bytes).read)
-        lost = refuse_pages(tiff)
+        lost = refuse_pages(tiff, may_be_turned=may_be_turned)
         values = TagValues(tiff, tiff.first_directory)
         self._samples = parse_samples(values)
         self._segments = parse_segments(values, self._samples, num_bytes)
         self.height = self._segments.image_height
         self.width = self._segments.image_width
+        orientation = values.number(Code.ORIENTATION, 1)
+        self.orientation = orientation if 1 <= orientation <= 8 else 1
         self.profile = _profile(self._samples, find_metadata(tiff), lost)
 
     @property
@@ -104,7 +116,7 @@ class TiffWindows:
 class _HeaderReader:
     """Reads small scattered pieces of an object in blocks that are kept for a while."""
 
-    def __init__(self, store: Store, key: str, num_bytes: int) -> None:
+    def __init__(self, store: Readable, key: str, num_bytes: int) -> None:
         self._store = store
         self._key = key
         self._num_bytes = num_bytes

@@ -35,7 +35,7 @@ class TiffLayout:
 
     `bands` are named as in `Profile`. `window_side` is a multiple of one of `tile_sides`, of
     which the first that fits is used. `tags` go into the directory of the image,
-    `overview_tags` into those of its overviews.
+    `overview_tags` into those of its overviews, if it `has_overviews`.
     """
 
     height: int
@@ -47,6 +47,7 @@ class TiffLayout:
     tags: tuple[Tag, ...] = ()
     overview_tags: tuple[Tag, ...] = ()
     tile_sides: tuple[int, ...] = TILE_SIDES
+    has_overviews: bool = True
 
     def __post_init__(self) -> None:
         assert self.height > 0 and self.width > 0 and self.bands, f"{self} has no pixels"
@@ -71,7 +72,7 @@ class TiffLayout:
     def levels(self) -> tuple[tuple[int, int], ...]:
         """(height, width) of every level."""
         levels = [(self.height, self.width)]
-        while max(levels[-1]) > self.tile_side:
+        while self.has_overviews and max(levels[-1]) > self.tile_side:
             height, width = levels[-1]
             levels.append((-(-height // 2), -(-width // 2)))
         return tuple(levels)
@@ -118,7 +119,8 @@ class TiffLayout:
     def digest(self) -> str:
         """Names all that the bytes of a run depend on, apart from its pixels; not the tags."""
         numbers = [self.height, self.width, self.bands, self.dtype, self.window_side]
-        content = json.dumps([*numbers, self.tile_side, self.compression])
+        alone = [] if self.has_overviews else ["no overviews"]
+        content = json.dumps([*numbers, self.tile_side, self.compression, *alone])
         return hashlib.sha256(content.encode()).hexdigest()
 
 

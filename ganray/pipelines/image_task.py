@@ -9,7 +9,7 @@ import numpy as np
 
 from ganray import __version__
 from ganray.codecs import catalog, photo
-from ganray.codecs.tiff_windows import describe_tiff
+from ganray.codecs.tiff_remote import describe_tiff
 from ganray.errors import (
     CodecError,
     DistrustedError,

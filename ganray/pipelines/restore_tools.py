@@ -12,7 +12,8 @@ import torch
 from ganray import __version__
 from ganray.codecs import photo
 from ganray.codecs.isolation import IsolatedProcess
-from ganray.codecs.tiff_windows import TiffWindows, read_tiff_box
+from ganray.codecs.tiff_remote import read_tiff_box
+from ganray.codecs.tiff_windows import TiffWindows
 from ganray.errors import CodecError, NotFoundError, StorageError
 from ganray.models.checkpoint import Checkpoint, decode_checkpoint
 from ganray.pipelines.restore_orders import RestoreJob

@@ -12,8 +12,8 @@ import numpy as np
 from ganray.codecs import photo
 from ganray.codecs.tiff_assembly import assemble
 from ganray.codecs.tiff_metadata import profile_tags
+from ganray.codecs.tiff_remote import describe_tiff
 from ganray.codecs.tiff_runs import RunSource, decode_run, encode_run, read_footer
-from ganray.codecs.tiff_windows import describe_tiff
 from ganray.codecs.tiled_tiff import TiffLayout
 from ganray.errors import GanrayError, NotFoundError, UndecodableError
 from ganray.ledger import LedgerRow

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from ganray.codecs import photo
-from ganray.codecs.tiff_windows import describe_tiff
+from ganray.codecs.tiff_remote import describe_tiff
 from ganray.codecs.tiled_tiff import TiffLayout
 from ganray.errors import TooLargeError, UnsupportedImageError
 from ganray.pipelines.restore_orders import SCENES_PREFIX, Pending, RestoreJob, Scene

@@ -413,11 +413,9 @@ def test_a_transparent_colour_becomes_alpha_and_is_named(mode: str, key: object)
 @pytest.mark.parametrize(
     ("data", "named"),
     [
-        (make_png(4, 3, 16, 2), "16+16+16-bit PNG of mode RGB"),
-        (make_png(4, 3, 16, 6), "16+16+16+16-bit PNG of mode RGBA"),
-        (make_png(4, 3, 16, 4), "16+16-bit PNG"),
-        (make_png(4, 3, 16, 0, chunk(b"tRNS", b"\0\1")), "16-bit gray with transparency"),
-        (make_tiff((16, 16, 16), 2), "16+16+16-bit TIFF of mode RGB"),
+        (make_tiff((32, 32, 32), 2, 3), "a TIFF of 3 float32 bands"),
+        (make_tiff((16, 16, 16), 2, 2), "16+16+16-bit samples of format 2;"),
+        (make_tiff((16, 16, 16, 16), 5), "photometric interpretation 5"),
         (make_tiff((32,), 1, 3), "32-bit TIFF of mode F"),
         (make_tiff((16,), 1, 2), "16-bit TIFF of mode I"),
         (save(PillowImage.new("CMYK", (4, 3)), "jpeg"), "JPEG of mode CMYK"),
