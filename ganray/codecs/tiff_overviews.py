@@ -13,7 +13,7 @@ import numpy as np
 
 from ganray.codecs.tiff_tiles import encode_mask_tile, encode_tile, halve_masked
 from ganray.codecs.tiled_tiff import TiffLayout
-from ganray.codecs.validity import MaskedPixels, unstack
+from ganray.raster.validity import MaskedPixels, unstack
 from ganray.raster.image import Pixels
 from ganray.raster.windows import Box, crop, place
 

@@ -11,7 +11,7 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from ganray.codecs.validity import Mask, MaskedPixels, Validity
+from ganray.raster.validity import Mask, MaskedPixels, Validity
 from ganray.errors import UndecodableError
 from ganray.raster.image import Pixels
 

@@ -6,10 +6,10 @@ cannot be kept is refused by name.
 """
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 
 import numpy as np
 
+from ganray.codecs.store_blocks import GAP_BYTES, REQUEST_BYTES, HeaderReader
 from ganray.codecs.tiff_decoding import decode_segment
 from ganray.codecs.tiff_directories import TagValues, open_tiff
 from ganray.codecs.tiff_metadata import FoundMetadata, find_metadata
@@ -21,15 +21,6 @@ from ganray.errors import UndecodableError
 from ganray.raster.image import Pixels, Profile
 from ganray.raster.windows import Box, place
 from ganray.storage import Store, open_store
-
-BLOCK_BYTES = 64 << 10
-CACHED_BLOCKS = 64
-MAX_HEADER_BYTES = 256 << 20
-"""What may be read before the first pixel: tables of 10 million tiles."""
-
-REQUEST_BYTES = 8 << 20
-GAP_BYTES = 64 << 10
-"""What is read in vain rather than asking a second time."""
 
 
 def describe_tiff(uri: str, key: str) -> tuple[Profile, int, int]:
@@ -54,7 +45,7 @@ class TiffWindows:
         self._store = store
         self._key = key
         num_bytes = store.stat(key).num_bytes
-        tiff = open_tiff(_HeaderReader(store, key, num_bytes).read)
+        tiff = open_tiff(HeaderReader(store, key, num_bytes).read)
         lost = refuse_pages(tiff)
         values = TagValues(tiff, tiff.first_directory)
         self._samples = parse_samples(values)
@@ -99,36 +90,6 @@ class TiffWindows:
         planes = pixels if segment.band is None else pixels[segment.band : segment.band + 1]
         inside = decoded[source.top : source.bottom, source.left : source.right]
         place(planes, separate(inside), target)
-
-
-class _HeaderReader:
-    """Reads small scattered pieces of an object in blocks that are kept for a while."""
-
-    def __init__(self, store: Store, key: str, num_bytes: int) -> None:
-        self._store = store
-        self._key = key
-        self._num_bytes = num_bytes
-        self._left = MAX_HEADER_BYTES
-        self._block = lru_cache(CACHED_BLOCKS)(self._read_block)
-
-    def read(self, start: int, end: int) -> bytes:
-        """The bytes [start, end) that exist. Raises UndecodableError if it has been too many."""
-        end = min(end, self._num_bytes)
-        if start >= end:
-            return b""
-        self._left -= end - start
-        if self._left < 0:
-            raise UndecodableError(
-                f"TIFF directories of more than {MAX_HEADER_BYTES} bytes: damaged"
-            )
-        first, last = start // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
-        if last - first > 1:
-            return self._store.read(self._key, start, end)
-        blocks = b"".join(self._block(number) for number in range(first, last + 1))
-        return blocks[start - first * BLOCK_BYTES : end - first * BLOCK_BYTES]
-
-    def _read_block(self, number: int) -> bytes:
-        return self._store.read(self._key, number * BLOCK_BYTES, (number + 1) * BLOCK_BYTES)
 
 
 def _profile(samples: Samples, found: FoundMetadata, lost: tuple[str, ...]) -> Profile:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,13 @@ from numpy.typing import NDArray
 from ganray.codecs.tiff_metadata import LAYOUT_TAGS
 from ganray.codecs.tiff_tags import Code, Kind, Tag, numbers_tag
 from ganray.codecs.tiff_tiles import COMPRESSIONS, DTYPES, NO_PREDICTOR, predictor
-from ganray.codecs.validity import EVERYWHERE, Validity
+from ganray.raster.validity import EVERYWHERE, Validity
 from ganray.raster.windows import Box
 
 TILE_SIDES = (512, 256, 128, 64)
 TILE_BYTES = 8 << 20
 """What a tile should not exceed before compression: images of many bands have smaller ones."""
+HIGHEST_STRIP = 512
 
 RGB = ("red", "green", "blue")
 PHOTOMETRIC_GRAY, PHOTOMETRIC_RGB, PHOTOMETRIC_MASK = 1, 2, 4
@@ -31,7 +33,7 @@ REDUCED_RESOLUTION, TRANSPARENCY_MASK = 1, 4
 SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
 
 Sizes = NDArray[np.int64]
-"""Offsets or byte counts of the tiles of one level, (planes,rows,columns): the image's, its mask's."""
+"""Offsets or byte counts of one level's tiles, (planes,rows,columns): the image's, its mask's."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,20 @@ class TiffLayout:
     def num_bands(self) -> int:
         return len(self.bands)
 
-    @property
+    @cached_property
     def tile_side(self) -> int:
         fitting = [side for side in self.tile_sides if self.window_side % side == 0]
         pixel_bytes = self.num_bands * np.dtype(self.dtype).itemsize
-        small = (side for side in fitting if side**2 * pixel_bytes <= TILE_BYTES)
-        return next(small, fitting[-1])
+        small = [side for side in fitting if side**2 * pixel_bytes <= TILE_BYTES]
+        tiled = (side for side in small if not self._looks_like_strips(side))
+        return next(tiled, small[0] if small else fitting[-1])
+
+    def _looks_like_strips(self, side: int) -> bool:
+        """Whether validators take a level of such tiles for strips: one is as wide as the level."""
+        return any(
+            width == side and height > HIGHEST_STRIP
+            for height, width in _halves(self.height, self.width, side)
+        )
 
     @property
     def has_mask(self) -> bool:
@@ -85,14 +95,10 @@ class TiffLayout:
     def num_planes(self) -> int:
         return 2 if self.has_mask else 1
 
-    @property
+    @cached_property
     def levels(self) -> tuple[tuple[int, int], ...]:
         """(height, width) of every level."""
-        levels = [(self.height, self.width)]
-        while max(levels[-1]) > self.tile_side:
-            height, width = levels[-1]
-            levels.append((-(-height // 2), -(-width // 2)))
-        return tuple(levels)
+        return tuple(_halves(self.height, self.width, self.tile_side))
 
     @property
     def num_shared_levels(self) -> int:
@@ -141,6 +147,14 @@ class TiffLayout:
             numbers.append(repr(self.validity))
         content = json.dumps(numbers)
         return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _halves(height: int, width: int, tile_side: int) -> Iterator[tuple[int, int]]:
+    """Sizes of all levels down to that which one tile holds."""
+    yield height, width
+    while max(height, width) > tile_side:
+        height, width = -(-height // 2), -(-width // 2)
+        yield height, width
 
 
 def directories(

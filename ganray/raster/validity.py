@@ -52,8 +52,7 @@ class Validity:
         if self.kind == "joint":
             return ~self._holds_nodata(pixels).all(0, keepdims=True)
         if self.kind == "mask":
-            assert mask is not None, "a raster with a mask came without it"
-            return mask[np.newaxis]
+            return None if mask is None else mask[np.newaxis]
         if self.kind == "alpha":
             assert self.alpha is not None
             valid = np.repeat(pixels[self.alpha : self.alpha + 1] != 0, pixels.shape[0], 0)

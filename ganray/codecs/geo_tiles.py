@@ -1,0 +1,100 @@
+"""Where the tiles or strips of a GeoTIFF stand, and whether they are all there.
+
+GDAL finds the end of a truncated file when it comes to it, and gives what is missing as zeros if
+the file says that nothing was written there. Both are found here, before any pixel is read.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganray.codecs.geo_file import Fetched
+from ganray.codecs.tiff_directories import TagValues
+from ganray.codecs.tiff_samples import DEFLATE, JPEG, NO_COMPRESSION, OLD_DEFLATE
+from ganray.codecs.tiff_segments import Segments
+from ganray.codecs.tiff_tags import Code
+from ganray.errors import UndecodableError
+from ganray.raster.windows import Box
+
+_TAIL_BYTES = 8
+_END_OF_JPEG = b"\xff\xd9"
+
+
+def parse_tables(values: TagValues) -> Segments:
+    """The tables of a directory's tiles or strips. Raises UndecodableError."""
+    height, width = values.positive(Code.HEIGHT), values.positive(Code.WIDTH)
+    are_tiles = Code.TILE_WIDTH in values
+    if are_tiles:
+        down, across = values.positive(Code.TILE_HEIGHT), values.positive(Code.TILE_WIDTH)
+        codes = Code.TILE_OFFSETS, Code.TILE_BYTE_COUNTS
+    else:
+        down, across = min(height, values.positive(Code.ROWS_PER_STRIP, height)), width
+        codes = Code.STRIP_OFFSETS, Code.STRIP_BYTE_COUNTS
+    are_apart = values.number(Code.PLANAR_CONFIGURATION, 1) == 2
+    num_planes = values.positive(Code.SAMPLES_PER_PIXEL, 1) if are_apart else 1
+    grid = num_planes, -(-height // down), -(-width // across)
+    starts = _table(values, codes[0], grid)
+    segments = Segments(height, width, down, across, are_tiles, starts, starts)
+    counts = _counts(values, codes[1], segments)
+    return Segments(height, width, down, across, are_tiles, starts, starts + counts)
+
+
+def check_present(values: TagValues, segments: Segments, num_bytes: int, *, sparse: bool) -> None:
+    """Refuse a file that ends before its tiles do, or that lacks some.
+
+    Tiles may be missing where the raster is `sparse`: something in it says that what is missing
+    has no value. Raises UndecodableError.
+    """
+    missing = (segments.starts == 0) | (segments.ends == segments.starts)
+    num_missing = int(np.count_nonzero(missing))
+    if num_missing and not sparse:
+        raise UndecodableError(
+            f"{num_missing} of {missing.size} tiles or strips are missing, and no nodata value, "
+            "mask or alpha says that nothing was there: damaged, or set nodata first"
+        )
+    behind = ~missing & ((segments.ends > num_bytes) | (segments.ends < segments.starts))
+    if behind.any():
+        raise UndecodableError(
+            f"{int(np.count_nonzero(behind))} of {behind.size} tiles or strips lie behind the end "
+            f"of the file, at {num_bytes} bytes: damaged or truncated"
+        )
+
+
+def check_ends(values: TagValues, segments: Segments, box: Box, fetched: Fetched) -> None:
+    """Refuse tiles of a box that break off, which their decoders do not report.
+
+    Raises UndecodableError.
+    """
+    compression = values.number(Code.COMPRESSION, NO_COMPRESSION)
+    if compression not in (JPEG, DEFLATE, OLD_DEFLATE):
+        return
+    within = [(segment.start, segment.end) for segment in segments.within(box)]
+    for data in fetched.find([edges for edges in within if edges[1] > edges[0] > 0]):
+        if compression == JPEG and not data.rstrip(b"\0").endswith(_END_OF_JPEG):
+            raise UndecodableError("a JPEG in a TIFF that does not end: damaged or truncated")
+        # Deflate ends with a checksum.
+        if compression != JPEG and not any(data[-_TAIL_BYTES:]):
+            raise UndecodableError("a tile or strip that ends in zeros: damaged or truncated")
+
+
+def _table(values: TagValues, code: int, grid: tuple[int, int, int]) -> NDArray[np.int64]:
+    table = values.all(code)
+    expected = grid[0] * grid[1] * grid[2]
+    if table.size != expected:
+        raise UndecodableError(
+            f"a TIFF with {table.size} tiles or strips in tag {code}; expected {expected}"
+        )
+    return table.reshape(grid)
+
+
+def _counts(values: TagValues, code: int, segments: Segments) -> NDArray[np.int64]:
+    """Bytes of each tile or strip; of what is not compressed no more than its pixels take."""
+    plain = values.number(Code.COMPRESSION, NO_COMPRESSION) == NO_COMPRESSION
+    num_planes = segments.starts.shape[0]
+    num_bands = 1 if num_planes > 1 else values.positive(Code.SAMPLES_PER_PIXEL, 1)
+    depth = values.for_bands(Code.BITS_PER_SAMPLE, 1)[0]
+    row_bytes = -(-segments.width * num_bands * depth // 8)
+    decoded = segments.num_rows()[np.newaxis, :, np.newaxis] * row_bytes
+    if plain and code not in values:
+        return np.broadcast_to(decoded, segments.starts.shape)
+    counts = _table(values, code, segments.starts.shape)
+    return np.minimum(counts, decoded) if plain else counts
