@@ -65,11 +65,11 @@ def read_geo_box(uri: str, key: str, box: Box, config: GeoConfig) -> MaskedPixel
         raster.close()
 
 
-def require_encodable(profile: Profile, format: str, height: int, width: int) -> None:
+def require_encodable(profile: Profile, codec: str, height: int, width: int) -> None:
     """Raise UnsupportedImageError unless a format keeps such a raster."""
-    if format not in ("geotiff", "tiff"):
+    if codec not in ("geotiff", "tiff"):
         raise UnsupportedImageError(
-            f"{format} would lose the georeference and bands of a GeoTIFF; set output.format=same"
+            f"{codec} would lose the georeference and bands of a GeoTIFF; set output.format=same"
         )
     if max(height, width) > LONGEST_SIDE:
         raise UnsupportedImageError(
@@ -100,7 +100,8 @@ class GeoWindows:
             self._stored = dataset.dtypes[0]
             self.dtype = "float32" if self._stored == "float64" else self._stored
             self.validity = dataset_validity(dataset, self.dtype)
-            self.height, self.width = dataset.shape
+            self.height: int = dataset.height
+            self.width: int = dataset.width
         self._check_tables(num_bytes)
 
     def _check_tables(self, num_bytes: int) -> None:
@@ -142,9 +143,7 @@ class GeoWindows:
         if self._config.values == "fixed":
             return fixed_range(self._config, bands, self.dtype)
         if self._config.values == "percentiles":
-            return percentile_range(
-                self._sample(dataset), self.validity, self._config.percentiles
-            )
+            return percentile_range(self._sample(dataset), self.validity, self._config.percentiles)
         return type_range(self.dtype, num_bits(dataset))
 
     def read(self, box: Box) -> MaskedPixels:

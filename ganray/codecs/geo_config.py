@@ -1,4 +1,4 @@
-"""How rasters with a georeference are read, and which of their values and bands a generator gets."""
+"""How georeferenced rasters are read, and which of their values and bands a generator gets."""
 
 from typing import Annotated, Literal
 

@@ -28,7 +28,13 @@ def require_rasterio() -> ModuleType:
     try:
         import rasterio
         import rasterio.abc
+        import rasterio.control
+        import rasterio.enums
+        import rasterio.errors
+        import rasterio.rpc
         import rasterio.session
+        import rasterio.transform
+        import rasterio.warp
     except ImportError as error:
         raise MissingExtraError(
             f"a GeoTIFF needs rasterio ({error}): pip install 'ganray[geo]'"

@@ -137,7 +137,9 @@ class Fetched:
         for start, end in ranges:
             first = bisect_right(starts, start) - 1
             if first >= 0 and end - starts[first] <= len(self._parts[starts[first]]):
-                found.append(self._parts[starts[first]][start - starts[first] : end - starts[first]])
+                found.append(
+                    self._parts[starts[first]][start - starts[first] : end - starts[first]]
+                )
         return found
 
 

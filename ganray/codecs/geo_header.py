@@ -16,7 +16,7 @@ from ganray.codecs.tiff_pages import (
 )
 from ganray.codecs.tiff_samples import BLACK_IS_ZERO, RGB, WHITE_IS_ZERO, YCBCR
 from ganray.codecs.tiff_tags import Code
-from ganray.errors import TooLargeError, UndecodableError, UnsupportedImageError
+from ganray.errors import TooLargeError, UnsupportedImageError
 
 GEO_CODES = GEOTIFF_TAGS | {
     *(Code.GDAL_METADATA, Code.GDAL_NODATA, Code.RPC, Code.INTERGRAPH_MATRIX),

@@ -125,7 +125,9 @@ def dataset_validity(dataset: Any, dtype: str) -> Validity:
         values = [float(value) for value in dataset.tags()["NODATA_VALUES"].split()]
         return Validity("joint", tuple(values))
     if "nodata" in flags:
-        return Validity("nodata", tuple(narrow_nodata(value, dtype) for value in dataset.nodatavals))
+        return Validity(
+            "nodata", tuple(narrow_nodata(value, dtype) for value in dataset.nodatavals)
+        )
     if "alpha" in names:
         return Validity("alpha", alpha=names.index("alpha"))
     return Validity()
@@ -216,7 +218,7 @@ def _details(dataset: Any, header: GeoHeader, validity: Validity, dtype: str) ->
 
 def _others(header: GeoHeader) -> set[int]:
     """Tags that are copied as they are: resolution among them where it is only that of two axes."""
-    others = {Code.ORIENTATION, Code.RSID, Code.GEO_METADATA}
+    others: set[int] = {Code.ORIENTATION, Code.RSID, Code.GEO_METADATA}
     has_unit = header.image.number(Code.RESOLUTION_UNIT, _INCH) in INCHES_PER_UNIT
     return others if has_unit else others | RESOLUTION
 

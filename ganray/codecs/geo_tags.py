@@ -82,7 +82,8 @@ def scaled_rpc(rpc: tuple[float, ...], scale: int) -> tuple[float, ...]:
 def _write_pixel(profile: Profile, details: GeoDetails, scale: int) -> bytes:
     """A GeoTIFF of one pixel with all that is to be said of the raster."""
     rasterio = require_rasterio()
-    settings: dict[str, Any] = {"crs": details.crs} if details.crs else {}
+    # The keys of a reference system, where there is one, are copied as they were.
+    settings: dict[str, Any] = {}
     if details.transform is not None:
         settings["transform"] = rasterio.Affine(*scaled_transform(details.transform, scale))
     with rasterio.MemoryFile() as file:
@@ -118,7 +119,7 @@ def _describe(dataset: Any, profile: Profile, details: GeoDetails, scale: int) -
             rasterio.control.GroundControlPoint(p.row, p.column, p.x, p.y, p.z)
             for p in scaled_gcps(details.gcps, scale)
         ]
-        dataset.gcps = points, rasterio.CRS.from_user_input(details.crs or {})
+        dataset.gcps = points, rasterio.CRS()
     for number, tags in enumerate((details.tags, *(band.tags for band in details.bands))):
         for domain, items in tags.items():
             made_anew = {name: "AVERAGE" for name in _OVERVIEW_ITEMS if name in items}

@@ -155,8 +155,8 @@ def _survey(
         footers.append(replace(footer, tile_bytes=(), rest=None))
     for level in range(layout.num_shared_levels + 1, len(layout.levels)):
         columns = layout.tile_grid(level)[1]
-        for row, tile_bytes in enumerate(overviews.tile_bytes(level)):
-            tables[level].add(Box(row, 0, row + 1, columns), tile_bytes)
+        for row, sizes in enumerate(overviews.tile_bytes(level)):
+            tables[level].add(Box(row, 0, row + 1, columns), sizes)
     return tables, footers
 
 

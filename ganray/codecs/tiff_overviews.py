@@ -13,9 +13,9 @@ import numpy as np
 
 from ganray.codecs.tiff_tiles import encode_mask_tile, encode_tile, halve_masked
 from ganray.codecs.tiled_tiff import TiffLayout
-from ganray.raster.validity import MaskedPixels, unstack
 from ganray.raster.image import Pixels
-from ganray.raster.windows import Box, crop, place
+from ganray.raster.validity import MaskedPixels, unstack
+from ganray.raster.windows import Box, place
 
 SPOOL_BYTES = 4 << 20
 """What a level may hold in memory before it goes to a temporary file."""

@@ -33,9 +33,9 @@ from ganray.codecs.tiff_tiles import (
     separate,
 )
 from ganray.codecs.tiled_tiff import TiffLayout
-from ganray.raster.validity import Mask, MaskedPixels, unstack
 from ganray.errors import UndecodableError
 from ganray.raster.image import Pixels
+from ganray.raster.validity import Mask, MaskedPixels, unstack
 from ganray.raster.windows import Box, crop, place
 
 MAGIC = b"GANRUN01"

@@ -11,9 +11,9 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from ganray.raster.validity import Mask, MaskedPixels, Validity
 from ganray.errors import UndecodableError
 from ganray.raster.image import Pixels
+from ganray.raster.validity import Mask, MaskedPixels, Validity
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 

@@ -5,14 +5,15 @@ unchanged; what has one never takes the value that says "none".
 """
 
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganray.raster.image import Pixels
 from ganray.raster.windows import Box, crop
+
+ScalarT = TypeVar("ScalarT", bound=np.generic)
 
 Mask = NDArray[np.bool_]
 """True where there is a value; (H,W), or (C,H,W) where bands differ."""
@@ -44,7 +45,8 @@ class Validity:
             valid = finite if valid is None else valid & finite
         if valid is None or valid.all():
             return None
-        return np.broadcast_to(valid, pixels.shape)
+        everywhere: Mask = np.broadcast_to(valid, pixels.shape)
+        return everywhere
 
     def _marked(self, pixels: Pixels, mask: Mask | None) -> Mask | None:
         if self.kind == "nodata":
@@ -114,10 +116,8 @@ def pixel_mask(bands: Mask | None, validity: Validity) -> Mask | None:
     """From where bands have values to where pixels do, (H,W): in any band but alpha."""
     if bands is None:
         return None
-    colour = bands
-    if validity.kind == "alpha":
-        colour = np.delete(bands, [validity.alpha], axis=0) if bands.shape[0] > 1 else bands
-    mask: Mask = colour.any(0)
+    colour = [band for number, band in enumerate(bands) if number != validity.alpha]
+    mask: Mask = np.logical_or.reduce(colour or list(bands))
     return None if mask.all() else mask
 
 
@@ -129,12 +129,11 @@ def hold(restored: Pixels, source: MaskedPixels, validity: Validity, scale: int)
     valid = validity.bands(source.pixels, source.mask)
     if valid is None:
         return validity.avoid(restored, None)
-    enlarge = partial(repeat, scale=scale)
-    held = np.where(enlarge(valid), restored, enlarge(source.pixels))
-    return validity.avoid(held, enlarge(valid))
+    large = repeat(valid, scale)
+    return validity.avoid(np.where(large, restored, repeat(source.pixels, scale)), large)
 
 
-def repeat(values: NDArray[np.generic], scale: int) -> NDArray[np.generic]:
+def repeat(values: NDArray[ScalarT], scale: int) -> NDArray[ScalarT]:
     """(…,H,W) values, magnified by repetition."""
     return values.repeat(scale, -2).repeat(scale, -1)
 
@@ -144,13 +143,14 @@ def _same(band: NDArray[np.generic], value: float) -> Mask:
     if band.dtype.kind != "f":
         fits = value.is_integer() and np.iinfo(str(band.dtype)).min <= value
         fits = fits and value <= np.iinfo(str(band.dtype)).max
-        return band == int(value) if fits else np.zeros(band.shape, np.bool_)
+        return np.equal(band, int(value)) if fits else np.zeros(band.shape, np.bool_)
     nodata = np.float32(value)
     if np.isnan(nodata):
         return np.isnan(band)
+    floats = band.astype(np.float32, copy=False)
     with np.errstate(invalid="ignore", over="ignore"):
-        near = np.abs(band - nodata) < _SAME * np.abs(band + nodata)
-    same: Mask = (band == nodata) | near
+        near = np.abs(floats - nodata) < _SAME * np.abs(floats + nodata)
+    same: Mask = (floats == nodata) | near
     return same
 
 
@@ -161,4 +161,3 @@ def _beside(value: float, dtype: np.dtype[np.generic]) -> float:
             return float(np.finfo(np.float32).tiny)
         return float(np.float32(value) * _APART)
     return value + 1 if value < np.iinfo(str(dtype)).max else value - 1
-
