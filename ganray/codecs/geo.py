@@ -16,10 +16,16 @@ from ganray.codecs.geo_config import GeoConfig
 from ganray.codecs.geo_dataset import environment, open_dataset, translated
 from ganray.codecs.geo_file import StoreOpener
 from ganray.codecs.geo_header import is_raster, read_header
-from ganray.codecs.geo_profile import check_dataset, dataset_validity, make_profile, num_bits
+from ganray.codecs.geo_profile import (
+    LARGEST_FLOAT,
+    check_dataset,
+    dataset_validity,
+    make_profile,
+    num_bits,
+)
 from ganray.codecs.geo_sample import read_sample
 from ganray.codecs.geo_sidecars import find_sidecars
-from ganray.codecs.geo_tiles import check_ends, check_present, parse_tables
+from ganray.codecs.geo_tiles import check_complete, check_ends, check_present, parse_tables
 from ganray.codecs.geo_values import fixed_range, percentile_range, type_range
 from ganray.codecs.store_blocks import HeaderReader
 from ganray.codecs.tiff_directories import TagValues, open_tiff
@@ -92,6 +98,9 @@ class GeoWindows:
         self._reader = HeaderReader(store, key, num_bytes)
         self._header = read_header(self._reader.read, max_bands=config.max_bands)
         self._tables = parse_tables(self._header.image)
+        check_present(self._tables, num_bytes)
+        if self._header.mask is not None:
+            check_present(parse_tables(self._header.mask), num_bytes)
         self._opener = StoreOpener(self._reader.blocks)
         self._open: Any = None
         with environment(config.cache_bytes), translated(self._opener):
@@ -102,14 +111,8 @@ class GeoWindows:
             self.validity = dataset_validity(dataset, self.dtype)
             self.height: int = dataset.height
             self.width: int = dataset.width
-        self._check_tables(num_bytes)
-
-    def _check_tables(self, num_bytes: int) -> None:
-        sparse = self.validity.kind != "everywhere"
-        check_present(self._header.image, self._tables, num_bytes, sparse=sparse)
-        if self._header.mask is not None:
-            tables = parse_tables(self._header.mask)
-            check_present(self._header.mask, tables, num_bytes, sparse=True)
+        if self.validity.kind == "everywhere":
+            check_complete(self._tables)
 
     def _dataset(self) -> Any:
         """The open dataset; opened anew after a failure."""
@@ -201,12 +204,11 @@ def _narrow(pixels: Pixels, nodata: float | None) -> Pixels:
     """
     if pixels.dtype != np.float64:
         return pixels
-    largest = np.finfo(np.float32).max
     with np.errstate(invalid="ignore", over="ignore"):
-        beyond = np.isfinite(pixels) & (np.abs(pixels) > largest)
+        beyond = np.isfinite(pixels) & (np.abs(pixels) > LARGEST_FLOAT)
         narrowed = pixels.astype(np.float32)
     if beyond.any():
-        if nodata is None or abs(nodata) <= largest:
+        if nodata is None or abs(nodata) <= LARGEST_FLOAT:
             raise UnsupportedImageError(
                 "float64 values beyond those of float32, which a generator works in; rescale them "
                 "first"

@@ -18,14 +18,12 @@ from ganray.codecs.tiff_metadata import (
     find_metadata,
 )
 from ganray.codecs.tiff_tags import Code, Tag
-from ganray.errors import TooLargeError, UnsupportedImageError
+from ganray.errors import UnsupportedImageError
 from ganray.raster.image import Profile
 from ganray.raster.validity import Validity
 
 DTYPES = ("uint8", "uint16", "int16", "float32")
-MAX_BLOCK_BYTES = 256 << 20
-"""The largest tile or strip once decoded: reading one pixel of it takes as much memory."""
-
+LARGEST_FLOAT = float(np.finfo(np.float32).max)
 NUM_RPC_VALUES = 92
 
 GEO_KEYS = (Code.GEO_KEYS, Code.GEO_DOUBLES, Code.GEO_TEXTS)
@@ -95,23 +93,12 @@ class GeoDetails:
 
 
 def check_dataset(dataset: Any) -> None:
-    """Refuse samples and tiles that ganray does not keep or hold.
-
-    Raises UnsupportedImageError or TooLargeError.
-    """
+    """Refuse samples that ganray does not keep. Raises UnsupportedImageError."""
     kinds = dict.fromkeys(dataset.dtypes)
     if len(kinds) > 1 or not {"float64", *DTYPES} & set(kinds):
         raise UnsupportedImageError(
             f"bands of {' and '.join(kinds)}; expected uint8, uint16, int16 or float32, which a "
             "generator's float32 holds exactly; convert it first (gdal_translate -ot Float32)"
-        )
-    height, width = dataset.block_shapes[0]
-    num_bands = dataset.count if dataset.interleaving.name == "pixel" else 1
-    block_bytes = height * width * num_bands * np.dtype(dataset.dtypes[0]).itemsize
-    if block_bytes > MAX_BLOCK_BYTES:
-        raise TooLargeError(
-            f"tiles or strips of {block_bytes} bytes; expected at most {MAX_BLOCK_BYTES}; save it "
-            "in tiles of 512 pixels first"
         )
 
 
@@ -135,7 +122,7 @@ def dataset_validity(dataset: Any, dtype: str) -> Validity:
 
 def narrow_nodata(value: float, dtype: str) -> float:
     """Nodata in a dtype; NaN where float32 does not hold it."""
-    too_large = dtype == "float32" and abs(value) > np.finfo(np.float32).max
+    too_large = dtype == "float32" and abs(value) > LARGEST_FLOAT
     return float("nan") if too_large else float(value)
 
 

@@ -12,15 +12,19 @@ from ganray.codecs.tiff_directories import TagValues
 from ganray.codecs.tiff_samples import DEFLATE, JPEG, NO_COMPRESSION, OLD_DEFLATE
 from ganray.codecs.tiff_segments import Segments
 from ganray.codecs.tiff_tags import Code
-from ganray.errors import UndecodableError
+from ganray.errors import TooLargeError, UndecodableError
 from ganray.raster.windows import Box
 
 _TAIL_BYTES = 8
 _END_OF_JPEG = b"\xff\xd9"
 
 
+MAX_SEGMENT_BYTES = 256 << 20
+"""The largest tile or strip once decoded: reading one pixel of it takes as much memory."""
+
+
 def parse_tables(values: TagValues) -> Segments:
-    """The tables of a directory's tiles or strips. Raises UndecodableError."""
+    """The tables of a directory's tiles or strips. Raises UndecodableError or TooLargeError."""
     height, width = values.positive(Code.HEIGHT), values.positive(Code.WIDTH)
     are_tiles = Code.TILE_WIDTH in values
     if are_tiles:
@@ -31,6 +35,9 @@ def parse_tables(values: TagValues) -> Segments:
         codes = Code.STRIP_OFFSETS, Code.STRIP_BYTE_COUNTS
     are_apart = values.number(Code.PLANAR_CONFIGURATION, 1) == 2
     num_planes = values.positive(Code.SAMPLES_PER_PIXEL, 1) if are_apart else 1
+    # GDAL reads a strip that is not compressed row by row.
+    is_split = _is_plain(values) and not are_tiles
+    _check_size((1 if is_split else down) * _row_bytes(values, across, num_planes))
     grid = num_planes, -(-height // down), -(-width // across)
     starts = _table(values, codes[0], grid)
     segments = Segments(height, width, down, across, are_tiles, starts, starts)
@@ -38,20 +45,22 @@ def parse_tables(values: TagValues) -> Segments:
     return Segments(height, width, down, across, are_tiles, starts, starts + counts)
 
 
-def check_present(values: TagValues, segments: Segments, num_bytes: int, *, sparse: bool) -> None:
-    """Refuse a file that ends before its tiles do, or that lacks some.
+def check_complete(segments: Segments) -> None:
+    """Refuse a file that lacks tiles, if nothing in it says that what is missing has no value.
 
-    Tiles may be missing where the raster is `sparse`: something in it says that what is missing
-    has no value. Raises UndecodableError.
+    Raises UndecodableError.
     """
-    missing = (segments.starts == 0) | (segments.ends == segments.starts)
-    num_missing = int(np.count_nonzero(missing))
-    if num_missing and not sparse:
+    num_missing = int(np.count_nonzero(_missing(segments)))
+    if num_missing:
         raise UndecodableError(
-            f"{num_missing} of {missing.size} tiles or strips are missing, and no nodata value, "
-            "mask or alpha says that nothing was there: damaged, or set nodata first"
+            f"{num_missing} of {segments.starts.size} tiles or strips are missing, and no nodata "
+            "value, mask or alpha says that nothing was there: damaged, or set nodata first"
         )
-    behind = ~missing & ((segments.ends > num_bytes) | (segments.ends < segments.starts))
+
+
+def check_present(segments: Segments, num_bytes: int) -> None:
+    """Refuse a file that ends before its tiles do. Raises UndecodableError."""
+    behind = ~_missing(segments) & ((segments.ends > num_bytes) | (segments.ends < segments.starts))
     if behind.any():
         raise UndecodableError(
             f"{int(np.count_nonzero(behind))} of {behind.size} tiles or strips lie behind the end "
@@ -88,13 +97,33 @@ def _table(values: TagValues, code: int, grid: tuple[int, int, int]) -> NDArray[
 
 def _counts(values: TagValues, code: int, segments: Segments) -> NDArray[np.int64]:
     """Bytes of each tile or strip; of what is not compressed no more than its pixels take."""
-    plain = values.number(Code.COMPRESSION, NO_COMPRESSION) == NO_COMPRESSION
-    num_planes = segments.starts.shape[0]
-    num_bands = 1 if num_planes > 1 else values.positive(Code.SAMPLES_PER_PIXEL, 1)
-    depth = values.for_bands(Code.BITS_PER_SAMPLE, 1)[0]
-    row_bytes = -(-segments.width * num_bands * depth // 8)
+    plain = _is_plain(values)
+    row_bytes = _row_bytes(values, segments.width, segments.starts.shape[0])
     decoded = segments.num_rows()[np.newaxis, :, np.newaxis] * row_bytes
     if plain and code not in values:
         return np.broadcast_to(decoded, segments.starts.shape)
     counts = _table(values, code, segments.starts.shape)
     return np.minimum(counts, decoded) if plain else counts
+
+
+def _is_plain(values: TagValues) -> bool:
+    return values.number(Code.COMPRESSION, NO_COMPRESSION) == NO_COMPRESSION
+
+
+def _row_bytes(values: TagValues, width: int, num_planes: int) -> int:
+    """Bytes of a row of a tile or strip, decoded."""
+    num_bands = 1 if num_planes > 1 else values.positive(Code.SAMPLES_PER_PIXEL, 1)
+    return -(-width * num_bands * values.for_bands(Code.BITS_PER_SAMPLE, 1)[0] // 8)
+
+
+def _check_size(num_bytes: int) -> None:
+    if num_bytes > MAX_SEGMENT_BYTES:
+        raise TooLargeError(
+            f"tiles or strips of {num_bytes} bytes; expected at most {MAX_SEGMENT_BYTES}; save it "
+            "in tiles of 512 pixels first"
+        )
+
+
+def _missing(segments: Segments) -> NDArray[np.bool_]:
+    missing: NDArray[np.bool_] = (segments.starts == 0) | (segments.ends == segments.starts)
+    return missing

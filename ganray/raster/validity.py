@@ -52,7 +52,7 @@ class Validity:
         if self.kind == "nodata":
             return ~self._holds_nodata(pixels)
         if self.kind == "joint":
-            return ~self._holds_nodata(pixels).all(0, keepdims=True)
+            return ~np.logical_and.reduce(self._holds_nodata(pixels), axis=0, keepdims=True)
         if self.kind == "mask":
             return None if mask is None else mask[np.newaxis]
         if self.kind == "alpha":
@@ -145,9 +145,9 @@ def _same(band: NDArray[np.generic], value: float) -> Mask:
         fits = fits and value <= np.iinfo(str(band.dtype)).max
         return np.equal(band, int(value)) if fits else np.zeros(band.shape, np.bool_)
     nodata = np.float32(value)
-    if np.isnan(nodata):
-        return np.isnan(band)
     floats = band.astype(np.float32, copy=False)
+    if np.isnan(nodata):
+        return np.isnan(floats)
     with np.errstate(invalid="ignore", over="ignore"):
         near = np.abs(floats - nodata) < _SAME * np.abs(floats + nodata)
     same: Mask = (floats == nodata) | near
@@ -159,5 +159,8 @@ def _beside(value: float, dtype: np.dtype[np.generic]) -> float:
     if dtype.kind == "f":
         if value == 0:
             return float(np.finfo(np.float32).tiny)
+        # Of two so large ones the sum is infinite, and GDAL takes them for the same.
+        if abs(value) > np.finfo(np.float32).max / 4:
+            return 0.0
         return float(np.float32(value) * _APART)
     return value + 1 if value < np.iinfo(str(dtype)).max else value - 1
