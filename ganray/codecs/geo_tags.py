@@ -1,8 +1,9 @@
 """The tags by which a restored GeoTIFF says where it is and what its bands are.
 
 GDAL makes them: it writes a file of one pixel, whose tags are then taken. The keys of the
-coordinate reference system, rational polynomials and nodata are copied as they were stored, so
-that no digit is lost on the way through GDAL's texts.
+coordinate reference system and nodata are copied as they were stored, and rational polynomials
+and ground control points are made here: no digit is lost on the way through GDAL's texts, and
+GDAL writes points that are meant at pixels' centres a pixel off.
 """
 
 from dataclasses import replace
@@ -42,6 +43,8 @@ def geo_tags(profile: Profile, scale: int) -> tuple[Tag, ...]:
     if details.geo_keys:
         tags = {code: tag for code, tag in tags.items() if code not in GEO_KEYS}
         tags |= {tag.code: tag for tag in details.geo_keys}
+    if details.gcps:
+        tags[Code.TIEPOINTS] = _tiepoints(details, scale)
     if details.rpc is not None:
         tags[Code.RPC] = numbers_tag(Code.RPC, Kind.DOUBLE, *scaled_rpc(details.rpc, scale))
     tags |= {tag.code: tag for tag in details.others}
@@ -66,6 +69,17 @@ def scaled_transform(transform: tuple[float, ...], scale: int) -> tuple[float, .
 def scaled_gcps(gcps: tuple[Gcp, ...], scale: int) -> tuple[Gcp, ...]:
     """The same points on the ground, in columns and rows of the output."""
     return tuple(replace(gcp, column=gcp.column * scale, row=gcp.row * scale) for gcp in gcps)
+
+
+def _tiepoints(details: GeoDetails, scale: int) -> Tag:
+    """Ground control points as TIFF has them: from the centre of the first pixel, if so meant."""
+    origin = 0.5 if details.is_point else 0.0
+    numbers = [
+        number
+        for gcp in scaled_gcps(details.gcps, scale)
+        for number in (gcp.column - origin, gcp.row - origin, 0.0, gcp.x, gcp.y, gcp.z)
+    ]
+    return numbers_tag(Code.TIEPOINTS, Kind.DOUBLE, *numbers)
 
 
 def scaled_rpc(rpc: tuple[float, ...], scale: int) -> tuple[float, ...]:
@@ -96,7 +110,7 @@ def _write_pixel(profile: Profile, details: GeoDetails, scale: int) -> bytes:
             **_photometric(profile),
             **settings,
         ) as dataset:
-            _describe(dataset, profile, details, scale)
+            _describe(dataset, profile, details)
         return bytes(file.read())
 
 
@@ -109,17 +123,11 @@ def _photometric(profile: Profile) -> dict[str, str]:
     }
 
 
-def _describe(dataset: Any, profile: Profile, details: GeoDetails, scale: int) -> None:
+def _describe(dataset: Any, profile: Profile, details: GeoDetails) -> None:
     rasterio = require_rasterio()
     dataset.colorinterp = [rasterio.enums.ColorInterp[name] for name in profile.colorinterp]
     if details.is_point is not None:
         dataset.update_tags(AREA_OR_POINT="Point" if details.is_point else "Area")
-    if details.gcps:
-        points = [
-            rasterio.control.GroundControlPoint(p.row, p.column, p.x, p.y, p.z)
-            for p in scaled_gcps(details.gcps, scale)
-        ]
-        dataset.gcps = points, rasterio.CRS()
     for number, tags in enumerate((details.tags, *(band.tags for band in details.bands))):
         for domain, items in tags.items():
             made_anew = {name: "AVERAGE" for name in _OVERVIEW_ITEMS if name in items}
