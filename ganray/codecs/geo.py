@@ -25,7 +25,13 @@ from ganray.codecs.geo_profile import (
 )
 from ganray.codecs.geo_sample import read_sample
 from ganray.codecs.geo_sidecars import find_sidecars
-from ganray.codecs.geo_tiles import check_complete, check_ends, check_present, parse_tables
+from ganray.codecs.geo_tiles import (
+    check_complete,
+    check_ends,
+    check_present,
+    parse_tables,
+    plan_reading,
+)
 from ganray.codecs.geo_values import fixed_range, percentile_range, type_range
 from ganray.codecs.store_blocks import HeaderReader
 from ganray.codecs.tiff_directories import TagValues, open_tiff
@@ -161,15 +167,17 @@ class GeoWindows:
         assert inside, f"{box} is not inside {self.height}x{self.width}"
         try:
             with environment(self._config.cache_bytes), translated(self._opener):
-                self._opener.fetched.clear()
-                found = self._read(self._dataset(), box)
-                check_ends(self._header.image, self._tables, box, self._opener.fetched)
+                return self._read_planned(self._dataset(), box)
         except BaseException:
             # What GDAL holds after a failed read is not to be used again.
             self.close()
             raise
-        finally:
-            self._opener.fetched.clear()
+
+    def _read_planned(self, dataset: Any, box: Box) -> MaskedPixels:
+        plan = plan_reading(self._tables, box)
+        with self._opener.following(plan):
+            found = self._read(dataset, box)
+        check_ends(self._header.image, plan.tails)
         return found
 
     def _read(self, dataset: Any, box: Box) -> MaskedPixels:
@@ -184,7 +192,7 @@ class GeoWindows:
         return read_sample(
             dataset,
             dataset.count * np.dtype(self._stored).itemsize,
-            read_box=lambda box: self._read(dataset, box),
+            read_box=lambda box: self._read_planned(dataset, box),
             read_reduced=lambda shape: self._read_reduced(dataset, shape),
         )
 

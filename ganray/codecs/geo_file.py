@@ -4,8 +4,10 @@ GDAL sees this one file and nothing beside it. An error of the store cannot pass
 which takes it for the end of the file: it waits in `failure` until GDAL has returned.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+import sys
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -15,6 +17,9 @@ from ganray.codecs.store_blocks import GAP_BYTES, REQUEST_BYTES, StoreBlocks
 NAME = "raster.tif"
 """What GDAL knows the object by: a key may hold characters that mean something to GDAL."""
 
+TAIL_BYTES = 64
+"""What is kept of a tile's or strip's end."""
+
 
 class StoreOpener:
     """What rasterio asks for files; a `MultiByteRangeResourceContainer` of rasterio's."""
@@ -22,7 +27,17 @@ class StoreOpener:
     def __init__(self, blocks: StoreBlocks) -> None:
         self.blocks = blocks
         self.failure: Exception | None = None
-        self.fetched = Fetched()
+        self._plan = Plan((), joined=False)
+        self._held = (0, b"")
+
+    @contextmanager
+    def following(self, plan: "Plan") -> Iterator[None]:
+        """Read as planned inside the block."""
+        self._plan = plan
+        try:
+            yield
+        finally:
+            self._plan, self._held = Plan((), joined=False), (0, b"")
 
     def open(self, path: str, mode: str = "r", **_: object) -> "StoreFile":
         if not self.isfile(path) or not mode.startswith("r"):
@@ -51,7 +66,15 @@ class StoreOpener:
 
     def read(self, start: int, end: int) -> bytes:
         """The bytes [start, end), fewer where the file ends or the store has failed."""
-        return self._attempt(partial(self.blocks.read, start, end), start)
+        joined = self._plan.joined(start, end)
+        if joined is None:
+            return self._attempt(partial(self.blocks.read, start, end), start)
+        if self._held[0] != joined[0]:
+            self._held = (
+                joined[0],
+                self._attempt(partial(self.blocks.read_range, *joined), joined[0]),
+            )
+        return self._held[1][start - joined[0] : end - joined[0]]
 
     def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """The bytes of each range; close ones come with one request."""
@@ -72,7 +95,7 @@ class StoreOpener:
         except Exception as error:
             self.failure = error
             return b""
-        self.fetched.add(start, data)
+        self._plan.look(start, data)
         return data
 
 
@@ -117,30 +140,37 @@ class StoreFile:
         return self._opener.read_many(ranges)
 
 
-class Fetched:
-    """What was read for the window that GDAL is at, so that its tiles can be looked at."""
+class Plan:
+    """The tiles or strips of the window that GDAL is at.
 
-    def __init__(self) -> None:
-        self._parts: dict[int, bytes] = {}
+    GDAL asks for tiles together but for strips one by one: those that are `joined` come in few
+    requests. The `tails` of all that were read show whether they break off.
+    """
 
-    def clear(self) -> None:
-        self._parts.clear()
+    def __init__(self, ranges: Sequence[tuple[int, int]], *, joined: bool) -> None:
+        self.tails: list[bytes] = []
+        self._ranges = sorted(ranges)
+        groups = _grouped(self._ranges) if joined else []
+        self._groups = [
+            (self._ranges[group[0]][0], max(self._ranges[number][1] for number in group))
+            for group in groups
+        ]
 
-    def add(self, start: int, data: bytes) -> None:
-        if len(data) > len(self._parts.get(start, b"")):
-            self._parts[start] = data
+    def joined(self, start: int, end: int) -> tuple[int, int] | None:
+        """The bytes to read in place of [start, end), which are among them."""
+        number = bisect_right(self._groups, (start, sys.maxsize)) - 1
+        if number >= 0 and end <= self._groups[number][1]:
+            return self._groups[number]
+        return None
 
-    def find(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Those of the ranges that were read whole, each by one request."""
-        starts = sorted(self._parts)
-        found = []
-        for start, end in ranges:
-            first = bisect_right(starts, start) - 1
-            if first >= 0 and end - starts[first] <= len(self._parts[starts[first]]):
-                found.append(
-                    self._parts[starts[first]][start - starts[first] : end - starts[first]]
-                )
-        return found
+    def look(self, start: int, data: bytes) -> None:
+        """Keep the tails of those that were read whole."""
+        end = start + len(data)
+        for number in range(bisect_left(self._ranges, (start, 0)), len(self._ranges)):
+            first, last = self._ranges[number]
+            if last > end:
+                break
+            self.tails.append(data[max(first, last - TAIL_BYTES) - start : last - start])
 
 
 def _grouped(ranges: Sequence[tuple[int, int]]) -> list[list[int]]:

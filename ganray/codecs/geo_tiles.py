@@ -4,10 +4,12 @@ GDAL finds the end of a truncated file when it comes to it, and gives what is mi
 the file says that nothing was written there. Both are found here, before any pixel is read.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ganray.codecs.geo_file import Fetched
+from ganray.codecs.geo_file import Plan
 from ganray.codecs.tiff_directories import TagValues
 from ganray.codecs.tiff_samples import DEFLATE, JPEG, NO_COMPRESSION, OLD_DEFLATE
 from ganray.codecs.tiff_segments import Segments
@@ -15,7 +17,8 @@ from ganray.codecs.tiff_tags import Code
 from ganray.errors import TooLargeError, UndecodableError
 from ganray.raster.windows import Box
 
-_TAIL_BYTES = 8
+# The end of deflated data, and what its writer may have counted too much.
+_CHECKSUM_BYTES = 8
 _END_OF_JPEG = b"\xff\xd9"
 
 
@@ -68,20 +71,23 @@ def check_present(segments: Segments, num_bytes: int) -> None:
         )
 
 
-def check_ends(values: TagValues, segments: Segments, box: Box, fetched: Fetched) -> None:
-    """Refuse tiles of a box that break off, which their decoders do not report.
+def plan_reading(segments: Segments, box: Box) -> Plan:
+    """What is to be read for a box."""
+    ranges = [(segment.start, segment.end) for segment in segments.within(box)]
+    present = [(start, end) for start, end in ranges if end > start > 0]
+    return Plan(present, joined=not segments.are_tiles)
+
+
+def check_ends(values: TagValues, tails: Iterable[bytes]) -> None:
+    """Refuse tiles or strips that break off, which their decoders do not report.
 
     Raises UndecodableError.
     """
     compression = values.number(Code.COMPRESSION, NO_COMPRESSION)
-    if compression not in (JPEG, DEFLATE, OLD_DEFLATE):
-        return
-    within = [(segment.start, segment.end) for segment in segments.within(box)]
-    for data in fetched.find([edges for edges in within if edges[1] > edges[0] > 0]):
-        if compression == JPEG and not data.rstrip(b"\0").endswith(_END_OF_JPEG):
+    for tail in tails:
+        if compression == JPEG and not tail.rstrip(b"\0").endswith(_END_OF_JPEG):
             raise UndecodableError("a JPEG in a TIFF that does not end: damaged or truncated")
-        # Deflate ends with a checksum.
-        if compression != JPEG and not any(data[-_TAIL_BYTES:]):
+        if compression in (DEFLATE, OLD_DEFLATE) and not any(tail[-_CHECKSUM_BYTES:]):
             raise UndecodableError("a tile or strip that ends in zeros: damaged or truncated")
 
 

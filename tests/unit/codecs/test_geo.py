@@ -512,3 +512,26 @@ def test_a_raster_without_a_place_stays_without_one() -> None:
     with dataset_of(repeated(data, 2)) as restored:
         assert restored.crs is None
         assert restored.transform.is_identity
+
+
+def test_the_strips_of_a_window_come_with_few_requests() -> None:
+    pixels = values((4, 600, 800), "uint16")
+    memory = Memory(**{KEY: geotiff(pixels, compress="deflate", blockysize=1)})
+    raster = GeoWindows(memory, KEY, GeoConfig())
+    memory.reads.clear()
+    box = Box(200, 100, 400, 300)
+    assert np.array_equal(raster.read(box).pixels, crop(pixels, box))
+    assert len(memory.reads) <= 2
+    assert sum(end - start for _, start, end in memory.reads) < len(memory.objects[KEY]) / 2.8
+
+
+def test_after_a_failure_nothing_more_is_asked_of_the_store() -> None:
+    store = Flaky(**{KEY: geotiff(values((1, 400, 400), "uint16"), blockysize=1)})
+    raster = GeoWindows(store, KEY, GeoConfig())
+    asked = []
+    read = store.read
+    store.read = lambda *args: asked.append(args) or read(*args)
+    store.is_down = True
+    with pytest.raises(StorageError, match="no answer"):
+        raster.read(Box(0, 0, 400, 400))
+    assert len(asked) == 1
