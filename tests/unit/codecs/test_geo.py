@@ -315,8 +315,9 @@ def test_a_truncated_file_is_refused_at_once(compress: str, layout: dict[str, An
 
 @pytest.mark.parametrize("compress", ["deflate", "lzw", "zstd", "lerc", "jpeg", "packbits"])
 def test_a_tile_that_breaks_off_is_never_zeros(compress: str) -> None:
-    smooth = np.add.outer(np.arange(130), np.arange(140)).astype("uint8")[np.newaxis]
-    data = bytearray(geotiff(smooth, compress=compress, **TILED))
+    # Of pure noise some compressions store the bytes as they are, without a checksum.
+    pixels = values((1, 130, 140), "uint8") // 16 + np.arange(140, dtype=np.uint8)
+    data = bytearray(geotiff(pixels, compress=compress, **TILED))
     start, end = tile_edges(bytes(data), 1)
     middle = (start + end) // 2
     data[middle:end] = bytes(end - middle)
@@ -325,7 +326,7 @@ def test_a_tile_that_breaks_off_is_never_zeros(compress: str) -> None:
         raster.read(Box(0, 64, 64, 128))
     # Other tiles are as they were.
     box = Box(64, 0, 130, 64)
-    expected = crop(smooth, box)
+    expected = crop(pixels, box)
     found = raster.read(box).pixels
     assert found.shape == expected.shape
     if compress != "jpeg":
