@@ -21,7 +21,7 @@ from ganray.codecs.tiff_runs import LevelBytes, ReadRange, RunFooter, RunSource,
 from ganray.codecs.tiff_tags import file_bytes, pack_file
 from ganray.codecs.tiled_tiff import TiffLayout, directories
 from ganray.errors import UndecodableError
-from ganray.raster.windows import Box
+from ganray.raster.windows import Box, place
 
 CLASSIC_BYTES = 2**32 - 2**16
 """The largest classic TIFF; what would be larger becomes a BigTIFF."""
@@ -121,23 +121,18 @@ class _Front:
 class _Table:
     """Where the tiles of a level stand: `offsets` count from `start`, the level's own."""
 
-    def __init__(self, grid: tuple[int, int]) -> None:
+    def __init__(self, num_planes: int, grid: tuple[int, int]) -> None:
         self.start = 0
         self.num_bytes = 0
-        self.offsets = np.zeros(grid, np.int64)
-        self.byte_counts = np.zeros(grid, np.int64)
+        self.offsets = np.zeros((num_planes, *grid), np.int64)
+        self.byte_counts = np.zeros((num_planes, *grid), np.int64)
 
     def add(self, tiles: Box, tile_bytes: Sequence[int]) -> None:
-        """Put tiles behind those that are there already."""
+        """Put tiles of one plane after the other behind those that are there already."""
         counts = np.array(tile_bytes, np.int64)
         ends = self.num_bytes + np.cumsum(counts)
-        shape, rows, columns = (
-            (tiles.height, tiles.width),
-            slice(tiles.top, tiles.bottom),
-            slice(tiles.left, tiles.right),
-        )
-        self.offsets[rows, columns] = (ends - counts).reshape(shape)
-        self.byte_counts[rows, columns] = counts.reshape(shape)
+        place(self.offsets, (ends - counts).reshape(-1, tiles.height, tiles.width), tiles)
+        place(self.byte_counts, counts.reshape(-1, tiles.height, tiles.width), tiles)
         self.num_bytes = int(ends[-1])
 
 
@@ -149,17 +144,19 @@ def _survey(
     def footer_of(index: int) -> RunFooter:
         return read_footer(layout, index, source=runs[index], read=read)
 
-    tables = [_Table(layout.tile_grid(level)) for level in range(len(layout.levels))]
+    levels = range(len(layout.levels))
+    tables = [_Table(layout.num_planes, layout.tile_grid(level)) for level in levels]
     footers = []
     for index, footer in enumerate(_read_ahead(footer_of, range(len(runs)))):
         for level, tile_bytes in enumerate(footer.tile_bytes):
             tables[level].add(layout.window_tiles(index, level), tile_bytes)
-        overviews.add(index, footer.pixels)
+        overviews.add(index, footer.rest)
         # An archive's worth of pixels and tile sizes is not to pile up here.
-        footers.append(replace(footer, tile_bytes=(), pixels=None))
+        footers.append(replace(footer, tile_bytes=(), rest=None))
     for level in range(layout.num_shared_levels + 1, len(layout.levels)):
-        rows, columns = layout.tile_grid(level)
-        tables[level].add(Box(0, 0, rows, columns), overviews.tile_bytes(level))
+        columns = layout.tile_grid(level)[1]
+        for row, sizes in enumerate(overviews.tile_bytes(level)):
+            tables[level].add(Box(row, 0, row + 1, columns), sizes)
     return tables, footers
 
 

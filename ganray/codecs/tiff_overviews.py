@@ -11,10 +11,11 @@ from typing import IO
 
 import numpy as np
 
-from ganray.codecs.tiff_tiles import encode_tile, halve
+from ganray.codecs.tiff_tiles import encode_mask_tile, encode_tile, halve_masked
 from ganray.codecs.tiled_tiff import TiffLayout
 from ganray.raster.image import Pixels
-from ganray.raster.windows import Box, crop, place
+from ganray.raster.validity import MaskedPixels, unstack
+from ganray.raster.windows import Box, place
 
 SPOOL_BYTES = 4 << 20
 """What a level may hold in memory before it goes to a temporary file."""
@@ -32,6 +33,7 @@ class SharedOverviews:
         self._levels = {n: _Level(layout, n) for n in range(first, len(layout.levels))}
         self._first = first
         self._band: Pixels | None = None
+        """Pixels, and the mask as one more of the bands."""
 
     def __enter__(self) -> "SharedOverviews":
         return self
@@ -40,21 +42,22 @@ class SharedOverviews:
         for level in self._levels.values():
             level.spool.close()
 
-    def add(self, index: int, pixels: Pixels | None) -> None:
+    def add(self, index: int, rest: MaskedPixels | None) -> None:
         """Take the next window's pixels on the first of these levels, None if there are none."""
-        if pixels is None:
+        if rest is None:
             return
         box = self._layout.window_box(index, self._first)
         width = self._layout.levels[self._first][1]
         if self._band is None:
-            self._band = np.empty((self._layout.num_bands, box.height, width), self._layout.dtype)
-        place(self._band, pixels, box.shift(box.top, 0))
+            num_bands = self._layout.num_bands + self._layout.has_mask
+            self._band = np.empty((num_bands, box.height, width), self._layout.dtype)
+        place(self._band, rest.stack(), box.shift(box.top, 0))
         if box.right == width:
             self._push(self._first, self._band)
             self._band = None
 
-    def tile_bytes(self, level: int) -> list[int]:
-        """Byte counts of a level's tiles, row by row."""
+    def tile_bytes(self, level: int) -> list[list[int]]:
+        """Byte counts of a level's tiles, for each row: the image's, then its mask's."""
         return self._levels[level].tile_bytes
 
     def read(self, level: int, chunk_bytes: int) -> Iterator[bytes]:
@@ -68,20 +71,22 @@ class SharedOverviews:
         """Give the next rows to a level, and half of each row of tiles to the level above."""
         level = self._levels[number]
         for band in level.fill(rows):
-            level.store(band)
+            image = unstack(band, has_mask=self._layout.has_mask)
+            level.store(image)
             if number + 1 in self._levels:
-                self._push(number + 1, halve(band))
+                self._push(number + 1, halve_masked(image, self._layout.validity).stack())
 
 
 class _Level:
     """One level on its way: the row of tiles that is being filled, and those that are encoded."""
 
     def __init__(self, layout: TiffLayout, number: int) -> None:
-        self.tile_bytes: list[int] = []
+        self.tile_bytes: list[list[int]] = []
         self.spool: IO[bytes] = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115
         self._layout = layout
         self._missing, width = layout.levels[number]
-        self._rows = np.empty((layout.num_bands, layout.tile_side, width), layout.dtype)
+        num_bands = layout.num_bands + layout.has_mask
+        self._rows = np.empty((num_bands, layout.tile_side, width), layout.dtype)
         self._filled = 0
 
     def fill(self, rows: Pixels) -> Iterator[Pixels]:
@@ -96,11 +101,14 @@ class _Level:
                 yield self._rows[:, : self._filled]
                 self._filled = 0
 
-    def store(self, band: Pixels) -> None:
+    def store(self, image: MaskedPixels) -> None:
         """Encode one row of tiles."""
-        side = self._layout.tile_side
-        for left in range(0, band.shape[2], side):
-            box = Box(0, left, band.shape[1], min(left + side, band.shape[2]))
-            tile = encode_tile(crop(band, box), side, self._layout.compression)
-            self.tile_bytes.append(len(tile))
-            self.spool.write(tile)
+        side, compression = self._layout.tile_side, self._layout.compression
+        _, height, width = image.pixels.shape
+        lefts = range(0, width, side)
+        pieces = [image.crop(Box(0, x, height, min(x + side, width))) for x in lefts]
+        tiles = [encode_tile(piece.pixels, side, compression) for piece in pieces]
+        masks = [piece.mask for piece in pieces if piece.mask is not None]
+        tiles += [encode_mask_tile(mask, side, compression) for mask in masks]
+        self.tile_bytes.append([len(tile) for tile in tiles])
+        self.spool.writelines(tiles)

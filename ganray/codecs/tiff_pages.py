@@ -21,8 +21,8 @@ def refuse_pages(tiff: TiffBytes, *, may_be_turned: bool = False) -> tuple[str, 
     Raises UnsupportedImageError or, for directories that are damaged, UndecodableError.
     """
     lost: tuple[str, ...] = ()
-    for number, values in enumerate(_directories(tiff)):
-        kind = _subfile_type(values)
+    for number, values in enumerate(directories(tiff)):
+        kind = subfile_type(values)
         if number == 0:
             _refuse_first(values, kind, may_be_turned=may_be_turned)
         elif kind & TRANSPARENCY_MASK:
@@ -32,7 +32,7 @@ def refuse_pages(tiff: TiffBytes, *, may_be_turned: bool = False) -> tuple[str, 
     return lost
 
 
-def _directories(tiff: TiffBytes) -> Iterator[TagValues]:
+def directories(tiff: TiffBytes) -> Iterator[TagValues]:
     """All chained directories, and those below the first."""
     seen: set[int] = set()
     pending = [tiff.first_directory]
@@ -50,7 +50,7 @@ def _directories(tiff: TiffBytes) -> Iterator[TagValues]:
         yield values
 
 
-def _subfile_type(values: TagValues) -> int:
+def subfile_type(values: TagValues) -> int:
     kind = values.number(Code.SUBFILE_TYPE, 0)
     if not kind and values.number(Code.OLD_SUBFILE_TYPE, 0) == _OLD_REDUCED_RESOLUTION:
         return REDUCED_RESOLUTION

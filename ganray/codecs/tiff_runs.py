@@ -1,6 +1,7 @@
 """What one window contributes to a large TIFF: a run of compressed tiles that describes itself.
 
-A run is [tiles of level 0][tiles of each shared overview level][footer][trailer]. The footer is
+A run is [tiles of level 0][tiles of each shared overview level][footer][trailer]; where there is
+a mask, its tiles of a level stand behind the image's. The footer is
 a JSON index and, where there are overviews above the shared ones, the window's pixels half as
 large as the last shared level. It is all that an assembler has to understand of a run; it
 copies the rest. Equal pixels give equal runs, so that a window may be made twice.
@@ -15,23 +16,26 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, islice, pairwise
 from typing import Any
 
 import numpy as np
 
 from ganray.codecs.tiff_tiles import (
     compress,
+    decode_mask_tile,
     decode_tile,
     decompress,
+    encode_mask_tile,
     encode_tile,
-    halve,
+    halve_masked,
     interleave,
     separate,
 )
 from ganray.codecs.tiled_tiff import TiffLayout
 from ganray.errors import UndecodableError
 from ganray.raster.image import Pixels
+from ganray.raster.validity import Mask, MaskedPixels, unstack
 from ganray.raster.windows import Box, crop, place
 
 MAGIC = b"GANRUN01"
@@ -67,30 +71,41 @@ class LevelBytes:
 class RunFooter:
     """The index of a run.
 
-    `tile_bytes` and `levels` are in order of levels, and the tiles of a level row by row.
-    `sha256` is that of level 0. `pixels` (C,h,w) are those of the first level above the shared
-    ones, None if there is none.
+    `tile_bytes` and `levels` are in order of levels, and the tiles of a level row by row, the
+    mask's behind the image's. `sha256` is that of level 0. `rest` are the pixels of the first
+    level above the shared ones, None if there is none.
     """
 
     tile_bytes: tuple[tuple[int, ...], ...]
     levels: tuple[LevelBytes, ...]
     sha256: str
     extra: Mapping[str, Any]
-    pixels: Pixels | None = field(repr=False)
+    rest: MaskedPixels | None = field(repr=False)
 
 
 def encode_run(
-    layout: TiffLayout, index: int, pixels: Pixels, extra: Mapping[str, Any] | None = None
+    layout: TiffLayout,
+    index: int,
+    pixels: Pixels,
+    extra: Mapping[str, Any] | None = None,
+    *,
+    mask: Mask | None = None,
 ) -> bytes:
-    """Encode the pixels (C,H,W) of one window. `extra`, JSON, is kept for whoever reads the run."""
+    """Encode the pixels (C,H,W) of one window. `extra`, JSON, is kept for whoever reads the run.
+
+    The `mask` (H,W) is for a layout that has one; None is valid everywhere.
+    """
     box = layout.window_box(index)
     expected = (layout.num_bands, box.height, box.width)
     assert pixels.shape == expected, f"window {index} has shape {pixels.shape}, not {expected}"
     assert pixels.dtype == layout.dtype, f"window {index} is {pixels.dtype}, not {layout.dtype}"
+    assert mask is None or (layout.has_mask and mask.shape == expected[1:]), "no such mask"
+    everywhere = np.ones(expected[1:], np.bool_)
+    image = MaskedPixels(pixels, everywhere if layout.has_mask and mask is None else mask)
     levels: list[list[bytes]] = []
     for level in range(layout.num_shared_levels + 1):
-        pixels = halve(pixels) if level else pixels
-        levels.append(list(_encode_tiles(layout, pixels)))
+        image = halve_masked(image, layout.validity) if level else image
+        levels.append(list(_encode_tiles(layout, image)))
     described = {
         "layout": layout.digest,
         "window": index,
@@ -100,7 +115,7 @@ def encode_run(
         "extra": dict(extra or {}),
     }
     packed = json.dumps(described, sort_keys=True, separators=(",", ":")).encode()
-    rest = _encode_rest(layout, pixels)
+    rest = _encode_rest(layout, image)
     trailer = _TRAILER.pack(MAGIC, len(packed), len(rest), _crc([packed, rest]))
     return b"".join((*chain.from_iterable(levels), packed, rest, trailer))
 
@@ -130,12 +145,17 @@ def read_footer(layout: TiffLayout, index: int, *, source: RunSource, read: Read
         ),
         sha256=described["sha256"],
         extra=described["extra"],
-        pixels=_decode_rest(layout, index, rest),
+        rest=_decode_rest(layout, index, rest),
     )
 
 
 def decode_run(layout: TiffLayout, index: int, data: bytes) -> Pixels:
     """The pixels (C,H,W) of a whole run. Raises UndecodableError if it is not intact."""
+    return decode_masked_run(layout, index, data).pixels
+
+
+def decode_masked_run(layout: TiffLayout, index: int, data: bytes) -> MaskedPixels:
+    """The pixels of a whole run with their mask. Raises UndecodableError if it is not intact."""
     source = RunSource(f"window {index}", len(data))
     footer = read_footer(layout, index, source=source, read=lambda key, start, end: data[start:end])
     full = footer.levels[0]
@@ -143,42 +163,55 @@ def decode_run(layout: TiffLayout, index: int, data: bytes) -> Pixels:
         raise _damaged(source, "its tiles differ from their checksum")
     window = layout.window_box(index)
     pixels = np.empty((layout.num_bands, window.height, window.width), layout.dtype)
+    mask = np.empty((1, window.height, window.width), np.bool_)
     shape = (layout.num_bands, layout.tile_side, layout.tile_side)
-    edges = accumulate(footer.tile_bytes[0], initial=full.start)
-    for box, (start, end) in zip(_tile_boxes(layout, pixels), pairwise(edges), strict=True):
+    edges = pairwise(accumulate(footer.tile_bytes[0], initial=full.start))
+    boxes = list(_tile_boxes(layout, window.height, window.width))
+    for box, (start, end) in zip(boxes, islice(edges, len(boxes)), strict=True):
         tile = decode_tile(data[start:end], shape, layout.dtype, layout.compression)
         place(pixels, crop(tile, box.shift(box.top, box.left)), box)
-    return pixels
+    if not layout.has_mask:
+        return MaskedPixels(pixels)
+    for box, (start, end) in zip(boxes, edges, strict=True):
+        bits = decode_mask_tile(data[start:end], layout.tile_side, layout.compression)
+        place(mask, crop(bits[np.newaxis], box.shift(box.top, box.left)), box)
+    return MaskedPixels(pixels, mask[0])
 
 
-def _encode_tiles(layout: TiffLayout, pixels: Pixels) -> Iterator[bytes]:
-    for box in _tile_boxes(layout, pixels):
-        yield encode_tile(crop(pixels, box), layout.tile_side, layout.compression)
+def _encode_tiles(layout: TiffLayout, image: MaskedPixels) -> Iterator[bytes]:
+    _, height, width = image.pixels.shape
+    side, compression = layout.tile_side, layout.compression
+    for box in _tile_boxes(layout, height, width):
+        yield encode_tile(crop(image.pixels, box), side, compression)
+    if image.mask is not None:
+        for box in _tile_boxes(layout, height, width):
+            yield encode_mask_tile(crop(image.mask[np.newaxis], box)[0], side, compression)
 
 
-def _tile_boxes(layout: TiffLayout, pixels: Pixels) -> Iterator[Box]:
-    """The boxes of the tiles that cover (C,H,W) pixels, row by row, cut by their edges."""
-    _, height, width = pixels.shape
+def _tile_boxes(layout: TiffLayout, height: int, width: int) -> Iterator[Box]:
+    """The boxes of the tiles that cover so many pixels, row by row, cut by their edges."""
     side = layout.tile_side
     for top in range(0, height, side):
         for left in range(0, width, side):
             yield Box(top, left, min(top + side, height), min(left + side, width))
 
 
-def _encode_rest(layout: TiffLayout, pixels: Pixels) -> bytes:
+def _encode_rest(layout: TiffLayout, image: MaskedPixels) -> bytes:
     """Half the size of the last shared level, for the levels above it."""
     if layout.num_shared_levels == len(layout.levels) - 1:
         return b""
-    return compress(interleave(halve(pixels)), _PIXELS_COMPRESSION)
+    halved = halve_masked(image, layout.validity)
+    return compress(interleave(halved.stack()), _PIXELS_COMPRESSION)
 
 
-def _decode_rest(layout: TiffLayout, index: int, rest: bytes) -> Pixels | None:
+def _decode_rest(layout: TiffLayout, index: int, rest: bytes) -> MaskedPixels | None:
     level = layout.num_shared_levels + 1
     if level == len(layout.levels):
         return None
     box = layout.window_box(index, level)
-    shape = (box.height, box.width, layout.num_bands)
-    return separate(decompress(rest, shape, layout.dtype, _PIXELS_COMPRESSION))
+    shape = (box.height, box.width, layout.num_bands + layout.has_mask)
+    planes = separate(decompress(rest, shape, layout.dtype, _PIXELS_COMPRESSION))
+    return unstack(planes, has_mask=layout.has_mask)
 
 
 def _read_footer_bytes(source: RunSource, read: ReadRange) -> tuple[bytes, bytes]:
@@ -203,7 +236,8 @@ def _check_tiles(
 ) -> None:
     """Every tile of every shared level has to be there, and to hold something."""
     boxes = [layout.window_tiles(index, n) for n in range(layout.num_shared_levels + 1)]
-    found, expected = [len(sizes) for sizes in tile_bytes], [box.num_pixels for box in boxes]
+    found = [len(sizes) for sizes in tile_bytes]
+    expected = [layout.num_planes * box.num_pixels for box in boxes]
     if found != expected or min(map(min, tile_bytes)) < 1:
         raise _damaged(
             source, f"it has {found} tiles, some of them empty or none; expected {expected}"

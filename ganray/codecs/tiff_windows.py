@@ -6,11 +6,10 @@ cannot be kept is refused by name.
 """
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 
+from ganray.codecs.store_blocks import GAP_BYTES, REQUEST_BYTES, HeaderReader, Readable
 from ganray.codecs.tiff_decoding import decode_segment
 from ganray.codecs.tiff_directories import TagValues, open_tiff
 from ganray.codecs.tiff_metadata import FoundMetadata, find_metadata
@@ -22,34 +21,6 @@ from ganray.codecs.tiff_tiles import separate
 from ganray.errors import UndecodableError
 from ganray.raster.image import Pixels, Profile
 from ganray.raster.windows import Box, place
-
-BLOCK_BYTES = 64 << 10
-CACHED_BLOCKS = 64
-MAX_HEADER_BYTES = 256 << 20
-"""What may be read before the first pixel: tables of 10 million tiles."""
-
-REQUEST_BYTES = 8 << 20
-GAP_BYTES = 64 << 10
-"""What is read in vain rather than asking a second time."""
-
-
-class Stored(Protocol):
-    """What is known of an object before it is read."""
-
-    @property
-    def num_bytes(self) -> int: ...
-
-
-class Readable(Protocol):
-    """What is asked of a store, so that bytes in memory can be one too."""
-
-    def stat(self, key: str) -> Stored:
-        """The length of an object."""
-        ...
-
-    def read(self, key: str, start: int = 0, end: int | None = None) -> bytes:
-        """The bytes [start, end) of an object."""
-        ...
 
 
 class TiffWindows:
@@ -64,7 +35,7 @@ class TiffWindows:
         self._store = store
         self._key = key
         num_bytes = store.stat(key).num_bytes
-        tiff = open_tiff(_HeaderReader(store, key, num_bytes).read)
+        tiff = open_tiff(HeaderReader(store, key, num_bytes).read)
         lost = refuse_pages(tiff, may_be_turned=may_be_turned)
         values = TagValues(tiff, tiff.first_directory)
         self._samples = parse_samples(values)
@@ -111,36 +82,6 @@ class TiffWindows:
         planes = pixels if segment.band is None else pixels[segment.band : segment.band + 1]
         inside = decoded[source.top : source.bottom, source.left : source.right]
         place(planes, separate(inside), target)
-
-
-class _HeaderReader:
-    """Reads small scattered pieces of an object in blocks that are kept for a while."""
-
-    def __init__(self, store: Readable, key: str, num_bytes: int) -> None:
-        self._store = store
-        self._key = key
-        self._num_bytes = num_bytes
-        self._left = MAX_HEADER_BYTES
-        self._block = lru_cache(CACHED_BLOCKS)(self._read_block)
-
-    def read(self, start: int, end: int) -> bytes:
-        """The bytes [start, end) that exist. Raises UndecodableError if it has been too many."""
-        end = min(end, self._num_bytes)
-        if start >= end:
-            return b""
-        self._left -= end - start
-        if self._left < 0:
-            raise UndecodableError(
-                f"TIFF directories of more than {MAX_HEADER_BYTES} bytes: damaged"
-            )
-        first, last = start // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
-        if last - first > 1:
-            return self._store.read(self._key, start, end)
-        blocks = b"".join(self._block(number) for number in range(first, last + 1))
-        return blocks[start - first * BLOCK_BYTES : end - first * BLOCK_BYTES]
-
-    def _read_block(self, number: int) -> bytes:
-        return self._store.read(self._key, number * BLOCK_BYTES, (number + 1) * BLOCK_BYTES)
 
 
 def _profile(samples: Samples, found: FoundMetadata, lost: tuple[str, ...]) -> Profile:

@@ -12,6 +12,10 @@ FloatPixels = NDArray[np.float32]
 """Pixels scaled to 0-1, (C,H,W)."""
 
 
+ValueRange = tuple[float, float] | tuple[tuple[float, float], ...]
+"""The stored values that are 0 and 1 to a generator: of all bands, or a pair for each."""
+
+
 @dataclass(frozen=True)
 class Profile:
     """All that an image is beside its pixels.
@@ -19,7 +23,8 @@ class Profile:
     `colorinterp` names each band as rasterio does: "gray", "red", "green", "blue", "alpha",
     "undefined". `resolution` is in pixels per inch. `lossless` says whether the stored bytes
     were. `value_range` are the stored values that are 0 and 1 to a generator, where the format
-    says so; None is the range of an unsigned type, and unknown for others. `nodata` is the
+    says so, of all bands or a pair for each; None is the range of an unsigned type, and unknown
+    for others. `nodata` is the
     stored value of pixels that are none. `details` is what only the codec's own `encode`
     understands: an immutable value of its own type.
     """
@@ -34,7 +39,7 @@ class Profile:
     xmp: bytes | None = field(default=None, repr=False)
     lossless: bool = True
     lost: tuple[str, ...] = ()
-    value_range: tuple[float, float] | None = None
+    value_range: ValueRange | None = None
     nodata: float | None = None
     details: object = field(default=None, repr=False)
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
-from ganray.codecs import tiff_segments, tiff_windows
+from ganray.codecs import tiff_segments
+from ganray.codecs.store_blocks import BLOCK_BYTES
 from ganray.codecs.tiff_tags import Code
 from ganray.codecs.tiff_windows import TiffWindows
 from ganray.codecs.tiled_tiff import TiffLayout
@@ -147,7 +148,7 @@ def test_a_window_costs_its_tiles_and_adjacent_tiles_one_request() -> None:
     memory = Memory(photo=make_tiff(layout, noise(layout))[0])
     tiff = TiffWindows(memory, "photo")
     header = sum(end - start for _, start, end in memory.reads)
-    assert header < 3 * tiff_windows.BLOCK_BYTES
+    assert header < 3 * BLOCK_BYTES
     memory.reads.clear()
     # Tiles of one window stand together, and so do those of the next one in its row.
     tiff.read(Box(512, 512, 1024, 1536))

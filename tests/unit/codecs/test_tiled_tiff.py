@@ -61,7 +61,7 @@ def test_the_largest_tile_that_divides_the_window_is_used() -> None:
     "changes",
     [
         {"window_side": 100},
-        {"dtype": "int16"},
+        {"dtype": "float64"},
         {"compression": "lzw"},
         {"height": 0},
         {"tags": (numbers_tag(Code.WIDTH, Kind.LONG, 1),)},

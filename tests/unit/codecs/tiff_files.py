@@ -1,5 +1,7 @@
 """Large TIFFs in memory: runs, a store and a file that grows, for the tests of the TIFF codec."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from ganray.codecs.tiff_assembly import AssembledTiff, assemble
@@ -33,6 +35,9 @@ class Memory:
         if key not in self.objects:
             raise NotFoundError(f"{key}: not there; check the key")
         return ObjectInfo(key, len(self.objects[key]), "etag")
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        return (self.stat(key) for key in sorted(self.objects) if key.startswith(prefix))
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> bytes:
         data = self.objects[key][start:end]
