@@ -5,20 +5,20 @@ source referenced, geometry in patient coordinates kept, "not for diagnosis" sai
 palettes, segmentations and whatever else would not be kept are refused by name.
 """
 
-import io
 from dataclasses import replace
 
 import numpy as np
 
-from ganray import __version__
-from ganray.codecs.dicom_derivation import derive, derived_uid
+from ganray.codecs.dicom_derivation import derive
 from ganray.codecs.dicom_file import header_bytes, open_file, read_header
 from ganray.codecs.dicom_geometry import rescale_geometry
 from ganray.codecs.dicom_layout import LONGEST_SIDE, claimed_pixels, require_class
-from ganray.codecs.dicom_library import Dataset, reading, require_pydicom
-from ganray.codecs.dicom_pixels import EXPLICIT, RLE, LossyStep, decode_pixels, write_pixels
+from ganray.codecs.dicom_library import Dataset, reading, value
+from ganray.codecs.dicom_pixels import EXPLICIT, LossyStep, decode_pixels
 from ganray.codecs.dicom_profile import LOSSY, DicomConfig, DicomDetails, read_profile
 from ganray.codecs.dicom_removal import find_losses
+from ganray.codecs.dicom_rle import RLE
+from ganray.codecs.dicom_writing import put_pixels, write_file
 from ganray.errors import TooLargeError, UnsupportedImageError
 from ganray.raster.image import Image, Pixels, Profile
 
@@ -92,8 +92,8 @@ def encode(image: Image, format: str, config: DicomConfig, history: str, *, scal
         _mark_lossy(dataset, details.lossy)
         derive(dataset, history, scale=scale)
         transfer_syntax = TRANSFER_SYNTAXES[config.transfer_syntax]
-        write_pixels(dataset, pixels, details.layout, transfer_syntax)
-        return _file(dataset, transfer_syntax)
+        put_pixels(dataset, pixels, details.layout, transfer_syntax)
+        return write_file(dataset, details.header, transfer_syntax)
 
 
 def require_encodable(profile: Profile, format: str, height: int, width: int) -> None:  # noqa: A002
@@ -144,7 +144,7 @@ def _update_extremes(dataset: Dataset, pixels: Pixels, details: DicomDetails) ->
         ("SmallestImagePixelValue", np.min),
         ("LargestImagePixelValue", np.max),
     ):
-        if keyword in dataset:
+        if value(dataset, keyword) is not None:
             del dataset[keyword]
             if values.size:
                 dataset.add_new(keyword, vr, int(extreme(values)))
@@ -154,20 +154,6 @@ def _mark_lossy(dataset: Dataset, step: LossyStep | None) -> None:
     if step is None:
         return
     dataset.LossyImageCompression = LOSSY
-    if not dataset.get("LossyImageCompressionMethod"):
+    if value(dataset, "LossyImageCompressionMethod") is None:
         dataset.LossyImageCompressionMethod = step.method
         dataset.LossyImageCompressionRatio = f"{step.ratio:.2f}"
-
-
-def _file(dataset: Dataset, transfer_syntax: str) -> bytes:
-    pydicom = require_pydicom()
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = pydicom.uid.UID(transfer_syntax)
-    meta.ImplementationClassUID = derived_uid("software")
-    meta.ImplementationVersionName = f"GANRAY {__version__}"[:16]
-    dataset.file_meta = meta
-    buffer = io.BytesIO()
-    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
-    return buffer.getvalue()

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from ganray import __version__
-from ganray.codecs.dicom_library import Dataset, require_pydicom
+from ganray.codecs.dicom_library import Dataset, require_pydicom, value
 from ganray.errors import UnsupportedImageError
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://github.com/ganray/ganray")
@@ -80,9 +80,9 @@ def read_history(history: str) -> Provenance:
     )
 
 
-def _read_time(value: object) -> datetime | None:
+def _read_time(text: object) -> datetime | None:
     try:
-        time = datetime.fromisoformat(str(value))
+        time = datetime.fromisoformat(str(text))
     except ValueError:
         return None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
@@ -114,7 +114,7 @@ def _refer_to_source(dataset: Dataset, scale: int) -> None:
     item.ReferencedSOPInstanceUID = dataset.SOPInstanceUID
     item.SpatialLocationsPreserved = "YES" if scale == 1 else "NO"
     item.PurposeOfReferenceCodeSequence = [_code(*IMAGE_PROCESSING)]
-    dataset.SourceImageSequence = [item, *(dataset.get("SourceImageSequence") or [])]
+    dataset.SourceImageSequence = [item, *(value(dataset, "SourceImageSequence") or [])]
 
 
 def _identify(dataset: Dataset, provenance: Provenance, scale: int) -> None:
@@ -122,7 +122,7 @@ def _identify(dataset: Dataset, provenance: Provenance, scale: int) -> None:
         source = str(dataset[keyword].value)
         setattr(dataset, keyword, derived_uid(keyword, source, provenance.identity, str(scale)))
     dataset.InstanceCreatorUID = derived_uid("software")
-    kinds = dataset.get("ImageType") or []
+    kinds = value(dataset, "ImageType") or []
     further = [] if isinstance(kinds, str) else list(kinds)[2:]
     dataset.ImageType = ["DERIVED", "SECONDARY", *further]
 
@@ -132,14 +132,14 @@ def _describe(dataset: Dataset, provenance: Provenance, scale: int) -> None:
     words = f"Restored {size} by ganray {__version__}"
     words += f", generator {provenance.generator[:80]}" if provenance.generator else ""
     words += "; NOT FOR DIAGNOSIS"
-    if dataset.get("BurnedInAnnotation") == "YES":
+    if value(dataset, "BurnedInAnnotation") == "YES":
         words += "; burned-in annotation was restored as if it were image"
     _append(dataset, "DerivationDescription", words, between="; ")
     _append(dataset, "ImageComments", WARNING, between="\n")
     _append(dataset, "SeriesDescription", f"[ganray x{scale}]", between=" ")
     dataset.ContentQualification = "RESEARCH"
     if scale > 1:
-        earlier = dataset.get("DerivationCodeSequence") or []
+        earlier = value(dataset, "DerivationCodeSequence") or []
         dataset.DerivationCodeSequence = [*earlier, _code(*RESAMPLING)]
 
 
@@ -159,9 +159,9 @@ def shortened_texts(dataset: Dataset) -> tuple[str, ...]:
 
 
 def _text(dataset: Dataset, keyword: str) -> str:
-    value = dataset.get(keyword) or ""
+    found = value(dataset, keyword) or ""
     # A backslash, which some write into a text, parts values.
-    return (value if isinstance(value, str) else "\\".join(map(str, value))).rstrip()
+    return (found if isinstance(found, str) else "\\".join(map(str, found))).rstrip()
 
 
 def _move_equipment(dataset: Dataset) -> None:
@@ -172,9 +172,9 @@ def _move_equipment(dataset: Dataset) -> None:
             item[keyword] = dataset[keyword]
             if keyword not in PLACE:
                 del dataset[keyword]
-    if not item or item.get("Manufacturer") == "ganray":
+    if not item or value(item, "Manufacturer") == "ganray":
         return
-    is_processed = "SECONDARY" in (dataset.get("ImageType") or [])
+    is_processed = "SECONDARY" in (value(dataset, "ImageType") or [])
     purpose = PROCESSING_EQUIPMENT if is_processed else ACQUISITION_EQUIPMENT
     _contribute(dataset, item, purpose)
 
@@ -193,7 +193,7 @@ def _add_equipment(dataset: Dataset, provenance: Provenance) -> None:
 
 def _contribute(dataset: Dataset, item: Dataset, purpose: tuple[str, str]) -> None:
     item.PurposeOfReferenceCodeSequence = [_code(*purpose)]
-    earlier = dataset.get("ContributingEquipmentSequence") or []
+    earlier = value(dataset, "ContributingEquipmentSequence") or []
     dataset.ContributingEquipmentSequence = [*earlier, item]
 
 
@@ -219,14 +219,14 @@ def _date(dataset: Dataset, time: datetime | None) -> None:
 
 def _zone(dataset: Dataset) -> timezone:
     """That of all times of the object; UTC where it does not say."""
-    offset = re.fullmatch(r"([+-])(\d\d)(\d\d)", str(dataset.get("TimezoneOffsetFromUTC") or ""))
+    offset = re.fullmatch(r"([+-])(\d\d)(\d\d)", str(value(dataset, "TimezoneOffsetFromUTC") or ""))
     if not offset:
         return UTC
     away = timedelta(hours=int(offset[2]), minutes=int(offset[3]))
     return timezone(-away if offset[1] == "-" else away)
 
 
-def _code(value: str, meaning: str) -> Dataset:
+def _code(code: str, meaning: str) -> Dataset:
     item = require_pydicom().dataset.Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code, "DCM", meaning
     return item

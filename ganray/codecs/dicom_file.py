@@ -8,7 +8,7 @@ import io
 import struct
 from dataclasses import dataclass, field
 
-from ganray.codecs.dicom_library import Dataset, require_pydicom
+from ganray.codecs.dicom_library import Dataset, elements, require_pydicom
 from ganray.errors import UndecodableError, UnsupportedImageError
 
 PREAMBLE_BYTES = 128
@@ -18,6 +18,8 @@ FIRST_BYTES = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 TRANSFER_SYNTAX = 0x00020010
 PIXEL_DATA = 0x7FE00010
 OTHER_PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
+FIRST_GROUP = 8
+"""Of a data set; lower ones are of messages, files and directories."""
 UNDEFINED = 0xFFFFFFFF
 LONG_VRS = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"}
 """Those whose explicit length has four bytes and stands after two that are reserved."""
@@ -68,6 +70,8 @@ def open_file(data: bytes) -> DicomFile:
 
     implicit, little_endian = _encoding(data, transfer_syntax, dataset_at)
     dataset = pydicom.filereader.read_dataset(stream, implicit, little_endian, stop_when=at_pixels)
+    if min(elements(dataset), default=0) >> 16 < FIRST_GROUP:
+        raise UndecodableError("damaged DICOM: its data set is empty or begins with no data")
     tag, vr, num_bytes = found[-1] if found else (0, "", 0)
     return DicomFile(
         data=data,
@@ -122,8 +126,8 @@ def _encoding(data: bytes, transfer_syntax: str | None, offset: int) -> tuple[bo
     return transfer_syntax == uid.ImplicitVRLittleEndian, transfer_syntax != uid.ExplicitVRBigEndian
 
 
-def native_value(file: DicomFile, expected_bytes: int) -> tuple[bytes, int]:
-    """Pixel data that are not compressed, and where their element ends."""
+def native_end(file: DicomFile, expected_bytes: int) -> int:
+    """Where pixel data that are not compressed end; UndecodableError unless they are whole."""
     found = file.pixel_bytes
     if found not in (expected_bytes, expected_bytes + expected_bytes % 2):
         claimed = "an undefined number of" if found == UNDEFINED else str(found)
@@ -136,7 +140,7 @@ def native_value(file: DicomFile, expected_bytes: int) -> tuple[bytes, int]:
             f"truncated DICOM: the pixel data have {max(len(file.data) - file.value_at, 0)} bytes "
             f"of {found}"
         )
-    return file.data[file.value_at : file.value_at + expected_bytes], end
+    return end
 
 
 def encapsulated_value(file: DicomFile) -> tuple[bytes, int]:

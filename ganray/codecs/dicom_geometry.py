@@ -11,7 +11,7 @@ from math import floor
 
 import numpy as np
 
-from ganray.codecs.dicom_library import Dataset
+from ganray.codecs.dicom_library import Dataset, elements, value
 from ganray.codecs.dicom_removal import (
     OVERLAY_COLUMNS,
     OVERLAY_DATA,
@@ -115,12 +115,12 @@ def rescale_geometry(dataset: Dataset, scale: int) -> None:
     for keyword in SPACINGS:
         if spacing := decimals(dataset, keyword):
             with localcontext(EXACT):
-                setattr(dataset, keyword, [decimal_text(value / scale) for value in spacing])
+                setattr(dataset, keyword, [decimal_text(gap / scale) for gap in spacing])
     for keyword, rule in COUNTED_FROM_1.items():
         _move(dataset, keyword, rule, scale=scale, first=1)
-    for region in dataset.get(REGIONS) or []:
+    for region in value(dataset, REGIONS) or []:
         _rescale_region(region, scale)
-    for group in overlay_groups(dataset):
+    for group in overlay_groups(elements(dataset)):
         _rescale_overlay(dataset, group << 16, scale)
 
 
@@ -143,55 +143,56 @@ def _move_position(dataset: Dataset, scale: int) -> None:
 
 def decimals(dataset: Dataset, keyword: str) -> list[Decimal]:
     """The numbers of a decimal string; none if it is missing or empty."""
-    value = dataset.get(keyword)
-    if value is None or value == "":
+    found = value(dataset, keyword)
+    if found is None:
         return []
     try:
-        numbers = [Decimal(str(part).strip()) for part in ([value] if _is_one(value) else value)]
+        numbers = [Decimal(str(part).strip()) for part in ([found] if _is_one(found) else found)]
     except InvalidOperation:
         numbers = [Decimal("NaN")]
     if not all(number.is_finite() for number in numbers):
-        raise UndecodableError(f"{keyword} is {value!r}; expected numbers")
+        raise UndecodableError(f"{keyword} is {found!r}; expected numbers")
     return numbers
 
 
-def _is_one(value: object) -> bool:
-    return isinstance(value, str | float | int | Decimal)
+def _is_one(found: object) -> bool:
+    return isinstance(found, str | float | int | Decimal)
 
 
-def decimal_text(value: Decimal) -> str:
+def decimal_text(number: Decimal) -> str:
     """The nearest decimal string: DICOM has 16 characters for a number."""
-    plain = f"{value.normalize():f}"
+    plain = f"{number.normalize():f}"
     if len(plain) <= DECIMAL_CHARACTERS:
         return plain
     candidates = [
         text
         for digits in range(1, DECIMAL_CHARACTERS + 1)
-        for text in (f"{value:.{digits}e}", f"{value:.{digits}f}")
+        for text in (f"{number:.{digits}e}", f"{number:.{digits}f}")
         if len(text) <= DECIMAL_CHARACTERS
     ]
-    return min(candidates, key=lambda text: abs(Decimal(text) - value))
+    return min(candidates, key=lambda text: abs(Decimal(text) - number))
 
 
 def _move(dataset: Dataset, keyword: str, rule: Rule, *, scale: int, first: int) -> None:
     """Apply a rule to positions that are counted from `first`."""
-    value = dataset.get(keyword)
-    if value is None or value == "":
+    found = value(dataset, keyword)
+    if found is None:
         return
-    positions = [int(part) - first + 1 for part in ([value] if _is_one(value) else value)]
+    positions = [int(part) - first + 1 for part in ([found] if _is_one(found) else found)]
     moved = [rule(position, scale) + first - 1 for position in positions]
-    setattr(dataset, keyword, moved[0] if _is_one(value) else moved)
+    setattr(dataset, keyword, moved[0] if _is_one(found) else moved)
 
 
 def _rescale_region(region: Dataset, scale: int) -> None:
     shift = (1 / scale - 1) / 2
     for axis in "XY":
-        delta = region.get(f"PhysicalDelta{axis}")
+        delta = value(region, f"PhysicalDelta{axis}")
         if delta is None:
             continue
-        reference = f"ReferencePixelPhysicalValue{axis}"
-        if region.get(reference) is not None:
-            setattr(region, reference, region.get(reference) + shift * delta)
+        keyword = f"ReferencePixelPhysicalValue{axis}"
+        reference = value(region, keyword)
+        if reference is not None:
+            setattr(region, keyword, reference + shift * delta)
         setattr(region, f"PhysicalDelta{axis}", delta / scale)
     for keyword, rule in COUNTED_FROM_0.items():
         _move(region, keyword, rule, scale=scale, first=0)
@@ -204,8 +205,8 @@ def _rescale_overlay(dataset: Dataset, group: int, scale: int) -> None:
     packed = np.frombuffer(dataset[group | OVERLAY_DATA].value, np.uint8)
     bits = np.unpackbits(packed, bitorder="little", count=frames * rows * columns)
     larger = bits.reshape(frames, rows, columns).repeat(scale, 1).repeat(scale, 2)
-    value = np.packbits(larger.ravel(), bitorder="little").tobytes()
-    dataset[group | OVERLAY_DATA].value = value + b"\0" * (len(value) % 2)
+    repacked = np.packbits(larger.ravel(), bitorder="little").tobytes()
+    dataset[group | OVERLAY_DATA].value = repacked + b"\0" * (len(repacked) % 2)
     dataset[group | OVERLAY_ROWS].value = rows * scale
     dataset[group | OVERLAY_COLUMNS].value = columns * scale
     if group | OVERLAY_ORIGIN in dataset:

@@ -6,7 +6,7 @@ Group 0028 of the data set: integers that are checked before anything is allocat
 from dataclasses import dataclass
 
 from ganray.codecs.dicom_file import OTHER_PIXELS, DicomFile
-from ganray.codecs.dicom_library import Dataset, require_pydicom
+from ganray.codecs.dicom_library import Dataset, require_pydicom, value
 from ganray.errors import UndecodableError, UnsupportedImageError
 
 STORAGE = "1.2.840.10008.5.1.4.1.1."
@@ -108,7 +108,7 @@ def _require_image(file: DicomFile) -> None:
     frames = integer(dataset, "NumberOfFrames", default=1)
     if frames > 1:
         raise UnsupportedImageError(f"{frames} frames in one object; expected one")
-    kinds = dataset.get("ImageType") or []
+    kinds = value(dataset, "ImageType") or []
     if "MOSAIC" in ([kinds] if isinstance(kinds, str) else list(kinds)):
         raise UnsupportedImageError("a mosaic of slices in one image; expected one slice")
 
@@ -147,19 +147,19 @@ def _require_kept(layout: Layout) -> None:
 
 def integer(dataset: Dataset, keyword: str, *, default: int | None = None) -> int:
     """The one integer of an element; UndecodableError if there is none or are more."""
-    value = dataset.get(keyword)
-    if value is None or value == "":
+    found = value(dataset, keyword)
+    if found is None:
         if default is not None:
             return default
         raise UndecodableError(f"no {keyword}; expected a number")
-    if isinstance(value, int):
-        return int(value)
-    raise UndecodableError(f"{keyword} is {value!r}; expected one number")
+    if isinstance(found, int):
+        return int(found)
+    raise UndecodableError(f"{keyword} is {found!r}; expected one number")
 
 
 def text(dataset: Dataset, keyword: str) -> str:
     """The one string of an element; UndecodableError if it is missing or empty."""
-    value = dataset.get(keyword)
-    if not value or not isinstance(value, str):
-        raise UndecodableError(f"{keyword} is {value!r}; expected one value")
-    return str(value)
+    found = value(dataset, keyword)
+    if not isinstance(found, str):
+        raise UndecodableError(f"{keyword} is {found!r}; expected one value")
+    return str(found)

@@ -14,28 +14,24 @@ Dataset = Any
 """A pydicom Dataset; without a type here, since pydicom need not be installed."""
 
 
+@cache
 def require_pydicom() -> ModuleType:
     """The module pydicom; MissingExtraError names the extra that installs it and its decoders."""
     try:
-        import openjpeg  # noqa: F401  pydicom finds its decoders by itself, if they are there
+        import openjpeg  # noqa: F401  pydicom finds its plugins by itself, if they are there
         import pydicom
         import pylibjpeg  # noqa: F401
         import rle  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
-            f'DICOM needs pydicom and its decoders ({error}): pip install "ganray[dicom]"'
+            f'DICOM needs pydicom and its plugins ({error}): pip install "ganray[dicom]"'
         ) from error
-    _silence()
-    module: ModuleType = pydicom
-    return module
-
-
-@cache
-def _silence() -> None:
     # pydicom warns of every small deviation from the standard, of which archives are full, and
-    # on two ways. A filter is global, but unlike `catch_warnings` safe among threads.
+    # in two ways. A filter is global, but unlike `catch_warnings` safe among threads.
     warnings.filterwarnings("ignore", module="pydicom")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    module: ModuleType = pydicom
+    return module
 
 
 @contextmanager
@@ -58,6 +54,16 @@ def reading() -> Iterator[None]:
         raise UndecodableError(f"damaged or truncated DICOM: {reason[:300]}") from error
 
 
-def tags(dataset: Dataset) -> list[int]:
-    """Tags of a data set at its own depth; iterating over it would decode every value."""
-    return [int(tag) for tag in dataset.keys()]  # noqa: SIM118
+def elements(dataset: Dataset) -> dict[int, Any]:
+    """Elements by their tags, of one depth; iterating over a data set would decode every value."""
+    return {int(tag): element for tag, element in dataset.items()}
+
+
+def value(dataset: Dataset, keyword: str) -> Any:
+    """The value of an element, None if it is missing or empty.
+
+    Much faster than `Dataset.get` for what is missing.
+    """
+    tag = require_pydicom().datadict.tag_for_keyword(keyword)
+    found = dataset[tag].value if tag in dataset.keys() else None  # noqa: SIM118
+    return None if found is None or found == "" else found

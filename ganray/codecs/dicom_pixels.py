@@ -5,7 +5,6 @@ not applied. JPEG and JPEG-LS go through imagecodecs: pydicom's decoder for them
 fills in what is missing, and has no 12-bit JPEG.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganray.codecs.dicom_codestream import Codestream, read_codestream
-from ganray.codecs.dicom_file import PIXEL_DATA, DicomFile, encapsulated_value, native_value
+from ganray.codecs.dicom_file import DicomFile, encapsulated_value, native_end
 from ganray.codecs.dicom_layout import Layout
-from ganray.codecs.dicom_library import Dataset, require_pydicom
+from ganray.codecs.dicom_library import require_pydicom
+from ganray.codecs.dicom_rle import RLE, decode_rle
 from ganray.errors import UndecodableError, UnsupportedImageError
 from ganray.raster.image import Pixels
 
@@ -42,7 +42,6 @@ JPEG_2000 = {
     "1.2.840.10008.1.2.4.202": "HTJ2K Lossless RPCL",
     "1.2.840.10008.1.2.4.203": "HTJ2K",
 }
-RLE = "1.2.840.10008.1.2.5"
 EXPLICIT = "1.2.840.10008.1.2.1"
 LOSSY_METHODS = {
     "1.2.840.10008.1.2.4.50": "ISO_10918_1",
@@ -59,8 +58,8 @@ CONVERTED_COLOURS = {
 }
 """Colour spaces that belong to the compression and are RGB behind it."""
 
-RawBits = NDArray[np.uint8] | NDArray[np.uint16]
-"""The bits that are allocated, whatever they mean, (H,W) or (H,W,3)."""
+RawBits = NDArray[np.unsignedinteger]
+"""The bits that are allocated, whatever they mean, (C,H,W)."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,8 @@ def require_transfer_syntax(file: DicomFile, layout: Layout) -> None:
 def decode_pixels(file: DicomFile, layout: Layout) -> Decoded:
     """Stored values (C,H,W) of the one frame."""
     if file.transfer_syntax is None or file.transfer_syntax in NATIVE:
-        value, end = native_value(file, layout.num_bytes)
-        pixels, lost = _stored(_native_bits(value, file, layout), layout, layout.bits_stored)
-        return Decoded(pixels, lost, None, end)
+        end = native_end(file, layout.num_bytes)
+        return Decoded(*_stored(_native_bits(file, layout), layout, layout.bits_stored), None, end)
     if layout.high_bit != layout.bits_stored - 1:
         raise UnsupportedImageError(
             f"compressed pixels whose high bit is {layout.high_bit} with {layout.bits_stored} "
@@ -110,28 +108,33 @@ def decode_pixels(file: DicomFile, layout: Layout) -> Decoded:
         )
     frame, end = encapsulated_value(file)
     if file.transfer_syntax == RLE:
-        bits = _through_pydicom(frame, file, layout)
-        return Decoded(*_stored(bits, layout, layout.bits_stored), None, end)
+        samples = decode_rle(frame, layout.shape, layout.bits_allocated // 8)
+        return Decoded(*_stored(samples, layout, layout.bits_stored), None, end)
     codestream = read_codestream(frame)
     _require_agreement(codestream, layout)
-    bits, sign_bits = _decoded_bits(frame, codestream, file, layout)
+    if file.transfer_syntax in JPEG_2000:
+        # pydicom has extended their sign already.
+        bits, sign_bits = _decode_jpeg_2000(frame, file, layout), layout.bits_stored
+    else:
+        bits = _decode_jpeg(frame, codestream, file, layout)
+        sign_bits = min(codestream.precision, layout.bits_stored)
     pixels, lost = _stored(bits, layout, sign_bits)
     return Decoded(pixels, lost, _lossy_step(frame, codestream, file, layout), end)
 
 
-def _native_bits(value: bytes, file: DicomFile, layout: Layout) -> RawBits:
+def _native_bits(file: DicomFile, layout: Layout) -> RawBits:
     order = "<" if file.little_endian else ">"
+    stored_type = np.dtype(f"{order}u{layout.bits_allocated // 8}")
+    count = layout.num_bytes // stored_type.itemsize
+    bits = np.frombuffer(file.data, stored_type, count, file.value_at)
     if layout.bits_allocated == 8 and not file.little_endian and file.pixel_vr == "OW":
-        padded = value + b"\0" * (len(value) % 2)
-        value = np.frombuffer(padded, "<u2").byteswap().tobytes()[: layout.num_bytes]
-    bits = np.frombuffer(value, f"{order}u{layout.bits_allocated // 8}")
-    bits = bits.astype(bits.dtype.newbyteorder("="))
+        # Bytes in words of the other order.
+        words = np.frombuffer(file.data, "u2", (count + 1) // 2, file.value_at)
+        bits = words.byteswap().view("u1")[:count]
     samples, rows, columns = layout.shape
-    if samples == 1:
-        return bits.reshape(rows, columns)
-    if layout.is_planar:
-        return np.moveaxis(bits.reshape(layout.shape), 0, -1)
-    return bits.reshape(rows, columns, samples)
+    if samples > 1 and not layout.is_planar:
+        bits = np.moveaxis(bits.reshape(rows, columns, samples), -1, 0)
+    return bits.reshape(layout.shape).astype(stored_type.newbyteorder("="), order="C")
 
 
 def _require_agreement(codestream: Codestream, layout: Layout) -> None:
@@ -148,52 +151,34 @@ def _require_agreement(codestream: Codestream, layout: Layout) -> None:
         )
 
 
-def _decoded_bits(
-    frame: bytes, codestream: Codestream, file: DicomFile, layout: Layout
-) -> tuple[RawBits, int]:
-    """The bits, and how many of them a signed value has."""
-    if file.transfer_syntax in JPEG_2000:
-        # Signed in its own right, or corrected by pydicom: as many bits as allocated.
-        return _through_pydicom(frame, file, layout), layout.bits_stored
-    decoder = _decode_jpeg_ls if file.transfer_syntax in JPEG_LS else _jpeg_decoder(codestream)
-    bits = decoder(frame, codestream, layout)
-    if bits.shape != (*layout.shape[1:], *layout.shape[:1])[: bits.ndim]:
+def _decode_jpeg(frame: bytes, codestream: Codestream, file: DicomFile, layout: Layout) -> RawBits:
+    """JPEG and JPEG-LS; JPEG in luminance and chrominance is RGB behind it."""
+    bits: Any
+    if file.transfer_syntax in JPEG_LS:
+        bits = imagecodecs.jpegls_decode(frame)
+    elif codestream.is_lossless_jpeg and codestream.samples == 1:
+        # Of the decoders of lossless JPEG, only this one notices that data are missing.
+        bits = imagecodecs.ljpeg_decode(frame)
+    elif codestream.samples == 1:
+        bits = imagecodecs.jpeg8_decode(frame)
+    else:
+        is_ycc = layout.photometric != "RGB" if codestream.is_ycc is None else codestream.is_ycc
+        colorspace = "YCBCR" if is_ycc else "RGB"
+        bits = imagecodecs.jpeg8_decode(frame, colorspace=colorspace, outcolorspace="RGB")
+    return _in_container(bits, layout)
+
+
+def _in_container(decoded: NDArray[np.integer], layout: Layout) -> RawBits:
+    """(H,W) or (H,W,C) as bits (C,H,W) of the size that is allocated."""
+    bits = np.moveaxis(np.atleast_3d(decoded), -1, 0)
+    if bits.shape != layout.shape:
         raise UndecodableError(f"decoded pixels {bits.shape}; expected {layout.shape}")
-    container: RawBits = bits.astype(f"u{layout.bits_allocated // 8}", copy=False)
-    return container, min(codestream.precision, layout.bits_stored)
+    width = layout.bits_allocated // 8
+    kind = "i" if np.issubdtype(bits.dtype, np.signedinteger) else "u"
+    return bits.astype(f"{kind}{width}", order="C", copy=False).view(f"u{width}")
 
 
-JpegDecoder = Callable[[bytes, Codestream, Layout], RawBits]
-
-
-def _jpeg_decoder(codestream: Codestream) -> JpegDecoder:
-    # Of the lossless decoders, only this one notices that data are missing; gray alone.
-    is_gray_lossless = codestream.is_lossless_jpeg and codestream.samples == 1
-    return _decode_lossless_jpeg if is_gray_lossless else _decode_jpeg
-
-
-def _decode_lossless_jpeg(frame: bytes, codestream: Codestream, layout: Layout) -> RawBits:
-    return _raw(imagecodecs.ljpeg_decode(frame))
-
-
-def _decode_jpeg(frame: bytes, codestream: Codestream, layout: Layout) -> RawBits:
-    if codestream.samples == 1:
-        return _raw(imagecodecs.jpeg8_decode(frame))
-    is_ycc = layout.photometric != "RGB" if codestream.is_ycc is None else codestream.is_ycc
-    colorspace = "YCBCR" if is_ycc else "RGB"
-    return _raw(imagecodecs.jpeg8_decode(frame, colorspace=colorspace, outcolorspace="RGB"))
-
-
-def _raw(decoded: Any) -> RawBits:
-    bits: RawBits = decoded
-    return bits
-
-
-def _decode_jpeg_ls(frame: bytes, codestream: Codestream, layout: Layout) -> RawBits:
-    return _raw(imagecodecs.jpegls_decode(frame))
-
-
-def _through_pydicom(frame: bytes, file: DicomFile, layout: Layout) -> RawBits:
+def _decode_jpeg_2000(frame: bytes, file: DicomFile, layout: Layout) -> RawBits:
     pydicom = require_pydicom()
     samples, rows, columns = layout.shape
     pixels, _ = pydicom.pixels.get_decoder(file.transfer_syntax).as_array(
@@ -212,10 +197,7 @@ def _through_pydicom(frame: bytes, file: DicomFile, layout: Layout) -> RawBits:
         number_of_frames=1,
         pixel_keyword="PixelData",
     )
-    kind = "i" if layout.signed else "u"
-    width = layout.bits_allocated // 8
-    bits: RawBits = pixels.astype(f"{kind}{width}", copy=False).view(f"u{width}")
-    return bits
+    return _in_container(pixels, layout)
 
 
 def _stored(bits: RawBits, layout: Layout, sign_bits: int) -> tuple[Pixels, tuple[str, ...]]:
@@ -225,24 +207,16 @@ def _stored(bits: RawBits, layout: Layout, sign_bits: int) -> tuple[Pixels, tupl
     if unused_below:
         if np.any(bits & ((1 << unused_below) - 1)):
             lost.append("bits below those stored")
-        bits = _raw(bits >> unused_below)
-    stored, is_whole = _extended(bits, sign_bits, signed=layout.signed)
-    lost += [] if is_whole else ["bits above those stored"]
-    values = stored.astype(layout.dtype, copy=False)
-    pixels = values[np.newaxis] if values.ndim == 2 else np.moveaxis(values, -1, 0)
-    return np.ascontiguousarray(pixels), tuple(lost)
-
-
-def _extended(bits: RawBits, num_bits: int, *, signed: bool) -> tuple[NDArray[np.integer], bool]:
-    """Values of the lowest bits, and whether those above say nothing more: zeros or the sign."""
-    kind = "i" if signed else "u"
-    values: NDArray[np.integer] = bits.view(f"{kind}{bits.dtype.itemsize}")
-    shift = 8 * bits.dtype.itemsize - num_bits
-    if not shift:
-        return values, True
-    values = values << shift >> shift
-    says_more = (bits >> num_bits != 0) & (values.view(bits.dtype) != bits)
-    return values, not says_more.any()
+        bits = np.right_shift(bits, unused_below)
+    kind = "i" if layout.signed else "u"
+    stored: NDArray[Any] = bits.view(f"{kind}{bits.dtype.itemsize}")
+    shift = 8 * bits.dtype.itemsize - sign_bits
+    if shift:
+        stored = stored << shift >> shift
+        # Bits above that are zeros or repeat the sign say nothing more.
+        if np.any((bits >> sign_bits != 0) & (stored.view(bits.dtype) != bits)):
+            lost.append("bits above those stored")
+    return stored.astype(layout.dtype, copy=False), tuple(lost)
 
 
 def _lossy_step(
@@ -254,44 +228,3 @@ def _lossy_step(
     if method is None or maybe:
         return None
     return LossyStep(round(layout.num_bytes / len(frame), 2), method)
-
-
-def write_pixels(dataset: Dataset, pixels: Pixels, layout: Layout, transfer_syntax: str) -> None:
-    """Put stored values (C,H,W) into the data set, for `EXPLICIT` or `RLE`."""
-    pydicom = require_pydicom()
-    samples, dataset.Rows, dataset.Columns = pixels.shape
-    dataset.HighBit = layout.bits_stored - 1
-    if samples == 3:
-        dataset.PhotometricInterpretation = "RGB"
-        dataset.PlanarConfiguration = 0
-    kind = "i" if layout.signed else "u"
-    last = pixels[0] if samples == 1 else np.moveaxis(pixels, 0, -1)
-    value = last.astype(f"<{kind}{layout.bits_allocated // 8}", copy=False).tobytes()
-    if transfer_syntax == RLE:
-        value = pydicom.encaps.encapsulate([_rle_frame(value, dataset)])
-    dataset.add_new(
-        PIXEL_DATA,
-        "OB" if layout.bits_allocated == 8 or transfer_syntax == RLE else "OW",
-        value + b"\0" * (len(value) % 2),
-    )
-
-
-def _rle_frame(value: bytes, dataset: Dataset) -> bytes:
-    frame: bytes = (
-        require_pydicom()
-        .pixels.get_encoder(RLE)
-        .encode(
-            value,
-            encoding_plugin="pylibjpeg",
-            rows=dataset.Rows,
-            columns=dataset.Columns,
-            samples_per_pixel=dataset.SamplesPerPixel,
-            bits_allocated=dataset.BitsAllocated,
-            bits_stored=dataset.BitsStored,
-            pixel_representation=dataset.PixelRepresentation,
-            photometric_interpretation=dataset.PhotometricInterpretation,
-            planar_configuration=0,
-            number_of_frames=1,
-        )
-    )
-    return frame

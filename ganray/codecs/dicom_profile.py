@@ -11,7 +11,7 @@ from ganray.codecs.dicom_derivation import shortened_texts
 from ganray.codecs.dicom_file import DicomFile
 from ganray.codecs.dicom_geometry import decimals, require_geometry
 from ganray.codecs.dicom_layout import CT, Layout, integer, read_layout, text
-from ganray.codecs.dicom_library import Dataset
+from ganray.codecs.dicom_library import Dataset, value
 from ganray.codecs.dicom_pixels import LOSSY_METHODS, LossyStep, require_transfer_syntax
 from ganray.codecs.dicom_removal import find_losses, loss_names
 from ganray.config import Section
@@ -96,7 +96,7 @@ def read_profile(file: DicomFile, config: DicomConfig) -> Profile:
         dtype=layout.dtype,
         bit_depth=layout.bits_stored,
         colorinterp=("gray",) if layout.shape[0] == 1 else ("red", "green", "blue"),
-        icc=dataset.get("ICCProfile") or None,
+        icc=value(dataset, "ICCProfile"),
         lossless=_is_lossless(file),
         lost=loss_names(losses, file) + shortened_texts(dataset),
         value_range=_value_range(dataset, layout, config),
@@ -114,7 +114,7 @@ def _value_range(dataset: Dataset, layout: Layout, config: DicomConfig) -> tuple
     smallest, largest = layout.value_range
     if layout.shape[0] == 3:
         return float(smallest), float(largest)
-    if dataset.SOPClassUID == CT and (dataset.get("RescaleType") or HOUNSFIELD) == HOUNSFIELD:
+    if dataset.SOPClassUID == CT and (value(dataset, "RescaleType") or HOUNSFIELD) == HOUNSFIELD:
         return _hounsfield_range(dataset, config)
     low = smallest if config.value_low is None else config.value_low
     high = largest if config.value_high is None else config.value_high
@@ -140,25 +140,26 @@ def _hounsfield_range(dataset: Dataset, config: DicomConfig) -> tuple[float, flo
 
 def _padding(dataset: Dataset, layout: Layout) -> Padding | None:
     """PixelPaddingValue and PixelPaddingRangeLimit, as far as stored values reach them."""
-    if layout.shape[0] != 1 or dataset.get("PixelPaddingValue") in (None, ""):
+    if layout.shape[0] != 1 or value(dataset, "PixelPaddingValue") is None:
         return None
-    value = _as_stored(integer(dataset, "PixelPaddingValue"), layout)
-    limit = _as_stored(integer(dataset, "PixelPaddingRangeLimit", default=value), layout)
+    first = _as_stored(integer(dataset, "PixelPaddingValue"), layout)
+    limit = _as_stored(integer(dataset, "PixelPaddingRangeLimit", default=first), layout)
     smallest, largest = layout.value_range
-    low, high = max(min(value, limit), smallest), min(max(value, limit), largest)
+    low, high = max(min(first, limit), smallest), min(max(first, limit), largest)
     if low > high:
         return None
-    return Padding(min(max(value, low), high), low, high)
+    return Padding(min(max(first, low), high), low, high)
 
 
-def _as_stored(value: int, layout: Layout) -> int:
+def _as_stored(number: int, layout: Layout) -> int:
     # Often written with the other sign than the pixels have: the same 16 bits.
-    return (value + 0x8000) % 0x10000 - 0x8000 if layout.signed else value % 0x10000
+    return (number + 0x8000) % 0x10000 - 0x8000 if layout.signed else number % 0x10000
 
 
 def _is_lossless(file: DicomFile) -> bool:
     # JPEG 2000 may be either; the header is believed.
     certain = {name for name, method in LOSSY_METHODS.items() if not method.startswith("ISO_15444")}
     return (
-        file.transfer_syntax not in certain and file.dataset.get("LossyImageCompression") != LOSSY
+        file.transfer_syntax not in certain
+        and value(file.dataset, "LossyImageCompression") != LOSSY
     )

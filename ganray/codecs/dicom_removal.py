@@ -4,16 +4,17 @@ Private attributes may describe the original's pixels and nobody but their maker
 signatures are void; an icon, curves and some statistics show what no longer is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ganray.codecs.dicom_file import DicomFile
-from ganray.codecs.dicom_library import Dataset, require_pydicom, tags
+from ganray.codecs.dicom_library import Dataset, elements, require_pydicom
 
-REMOVED = {
-    0xFFFAFFFA: "digital signatures",
-    0x4FFE0001: "digital signatures",
+SIGNATURES = {0xFFFAFFFA: "digital signatures", 0x4FFE0001: "digital signatures"}
+PRIVATE_DESCRIPTION = 0x00080300
+"""PrivateDataElementCharacteristicsSequence."""
+TOP_REMOVED = {
     0x00880200: "icon image",
     0x00280108: "smallest and largest value of the series",
     0x00280109: "smallest and largest value of the series",
@@ -23,12 +24,13 @@ REMOVED = {
     0x01000420: "authorization of the original",
     0x01000424: "authorization of the original",
     0x01000426: "authorization of the original",
+    # Offsets and lengths of compressed frames, and padding of the file: they say nothing.
+    0x7FE00001: "",
+    0x7FE00002: "",
+    0x7FE00003: "",
+    0xFFFCFFFC: "",
 }
-SIGNATURES = {tag for tag, name in REMOVED.items() if name == "digital signatures"}
-PRIVATE_DESCRIPTION = 0x00080300
-"""PrivateDataElementCharacteristicsSequence."""
-COMPRESSED_LAYOUT = {0x7FE00001, 0x7FE00002, 0x7FE00003, 0xFFFCFFFC}
-"""Offsets and lengths of compressed frames, and padding of the file: they say nothing."""
+"""Attributes of the image itself, by the name of what is lost with them."""
 CURVES = range(0x5000, 0x5020)
 OVERLAYS = range(0x6000, 0x6020, 2)
 OVERLAY_DATA, OVERLAY_ROWS, OVERLAY_COLUMNS, OVERLAY_FRAMES = 0x3000, 0x0010, 0x0011, 0x0015
@@ -47,13 +49,14 @@ class Loss:
 
 def find_losses(dataset: Dataset, *, keep_private: bool) -> list[Loss]:
     """Every attribute, at any depth, that the derived object will not have."""
-    overlays = _unreadable_overlays(dataset)
+    found = elements(dataset)
+    overlays = _unreadable_overlays(dataset, found)
     top = [
         Loss(dataset, tag, name)
-        for tag in tags(dataset)
+        for tag in found
         if (name := _name_on_top(tag, overlays)) is not None
     ]
-    return top + list(_losses_at_any_depth(dataset, keep_private))
+    return top + list(_losses_at_any_depth(dataset, found, keep_private))
 
 
 def loss_names(losses: list[Loss], file: DicomFile) -> tuple[str, ...]:
@@ -65,11 +68,9 @@ def loss_names(losses: list[Loss], file: DicomFile) -> tuple[str, ...]:
 
 
 def _name_on_top(tag: int, unreadable_overlays: set[int]) -> str | None:
+    if tag in TOP_REMOVED:
+        return TOP_REMOVED[tag]
     group, element = tag >> 16, tag & 0xFFFF
-    if tag in COMPRESSED_LAYOUT:
-        return ""
-    if tag in REMOVED and tag not in SIGNATURES:
-        return REMOVED[tag]
     if group in CURVES and group % 2 == 0:
         return "curves"
     if group in unreadable_overlays:
@@ -79,31 +80,37 @@ def _name_on_top(tag: int, unreadable_overlays: set[int]) -> str | None:
     return None
 
 
-def _losses_at_any_depth(dataset: Dataset, keep_private: bool) -> Iterator[Loss]:
-    for tag in tags(dataset):
+def _losses_at_any_depth(
+    dataset: Dataset, found: dict[int, Any], keep_private: bool
+) -> Iterator[Loss]:
+    creators: dict[int, str] = {}
+    for tag, element in found.items():
         if tag in SIGNATURES:
-            yield Loss(dataset, tag, REMOVED[tag])
-        elif not keep_private and (tag >> 16) % 2 == 1:
-            yield Loss(dataset, tag, f"private attributes of {_creator(dataset, tag)}")
+            yield Loss(dataset, tag, SIGNATURES[tag])
+        elif not keep_private and tag & 0x10000:
+            block = _creator_tag(tag)
+            if block not in creators:
+                creators[block] = _creator(dataset, block) if block in found else "unknown"
+            yield Loss(dataset, tag, f"private attributes of {creators[block]}")
         elif not keep_private and tag == PRIVATE_DESCRIPTION:
             yield Loss(dataset, tag, "")
-        elif is_sequence(dataset, tag):
+        elif element.VR == "SQ" or (element.VR in (None, "UN") and _is_sequence(tag)):
             for item in dataset[tag].value or []:
-                yield from _losses_at_any_depth(item, keep_private)
+                yield from _losses_at_any_depth(item, elements(item), keep_private)
+
+
+def _creator_tag(tag: int) -> int:
+    """Where the maker of a private attribute says his name: (gggg,xxyy) belongs to (gggg,00xx)."""
+    low = tag & 0xFFFF
+    return tag & 0xFFFF0000 | (low if low <= 0xFF else low >> 8)
 
 
 def _creator(dataset: Dataset, tag: int) -> str:
-    element = tag & 0xFFFF
-    block = element if element <= 0xFF else element >> 8
-    creator = dataset.get(tag & 0xFFFF0000 | block)
-    return str(creator.value or "unknown").strip() if creator is not None else "unknown"
+    return str(dataset[tag].value or "unknown").strip()
 
 
-def is_sequence(dataset: Dataset, tag: int) -> bool:
-    """Whether an element is one, without decoding any other."""
-    vr = dataset.get_item(tag).VR
-    if vr not in (None, "UN"):
-        return bool(vr == "SQ")
+def _is_sequence(tag: int) -> bool:
+    """Whether the standard says so of an element whose file does not."""
     datadict = require_pydicom().datadict
     return bool(datadict.dictionary_has_tag(tag) and datadict.dictionary_VR(tag) == "SQ")
 
@@ -115,19 +122,21 @@ def _has_unknown(dataset: Dataset) -> bool:
     )
 
 
-def overlay_groups(dataset: Dataset) -> list[int]:
-    """Groups 6000, 6002… that the data set has."""
-    return sorted({tag >> 16 for tag in tags(dataset)} & set(OVERLAYS))
+def overlay_groups(found: Iterable[int]) -> list[int]:
+    """Groups 6000, 6002… among tags."""
+    return sorted({tag >> 16 for tag in found if tag >= OVERLAYS[0] << 16} & set(OVERLAYS))
 
 
-def _unreadable_overlays(dataset: Dataset) -> set[int]:
+def _unreadable_overlays(dataset: Dataset, found: dict[int, Any]) -> set[int]:
     """Those whose bits are among the pixels', as the standard once allowed, or are too few."""
-    return {group for group in overlay_groups(dataset) if not _is_readable(dataset, group << 16)}
+    return {
+        group for group in overlay_groups(found) if not _is_readable(dataset, found, group << 16)
+    }
 
 
-def _is_readable(dataset: Dataset, group: int) -> bool:
+def _is_readable(dataset: Dataset, found: dict[int, Any], group: int) -> bool:
     def value(element: int, default: object = None) -> Any:
-        return dataset[group | element].value if group | element in dataset else default
+        return dataset[tag].value if (tag := group | element) in found else default
 
     counts = [value(OVERLAY_ROWS), value(OVERLAY_COLUMNS), value(OVERLAY_FRAMES, 1)]
     data = value(OVERLAY_DATA)
