@@ -10,13 +10,13 @@ from dataclasses import replace
 import numpy as np
 
 from ganray.codecs.dicom_derivation import derive
-from ganray.codecs.dicom_file import header_bytes, open_file, read_header
+from ganray.codecs.dicom_file import header_bytes, open_file, read_header, read_tail
 from ganray.codecs.dicom_geometry import rescale_geometry
 from ganray.codecs.dicom_layout import LONGEST_SIDE, claimed_pixels, require_class
 from ganray.codecs.dicom_library import Dataset, reading, value
 from ganray.codecs.dicom_pixels import EXPLICIT, LossyStep, decode_pixels
 from ganray.codecs.dicom_profile import LOSSY, DicomConfig, DicomDetails, read_profile
-from ganray.codecs.dicom_removal import find_losses
+from ganray.codecs.dicom_removal import find_losses, loss_names
 from ganray.codecs.dicom_rle import RLE
 from ganray.codecs.dicom_writing import put_pixels, write_file
 from ganray.errors import TooLargeError, UnsupportedImageError
@@ -54,18 +54,20 @@ def decode(data: bytes, config: DicomConfig, *, max_pixels: int) -> Image:
         details = profile.details
         assert isinstance(details, DicomDetails)
         decoded = decode_pixels(file, details.layout)
+        tail = read_tail(file, decoded.end)
+        lost_behind = loss_names(
+            tail[1], keep_private=config.keep_private, little_endian=file.little_endian
+        )
         mask = details.padding.mask(decoded.pixels) if details.padding else None
         is_padded = mask is not None and not mask.all()
+        details = replace(
+            details, is_padded=is_padded, lossy=decoded.lossy, header=header_bytes(file, tail)
+        )
         profile = replace(
             profile,
             lossless=profile.lossless and decoded.lossy is None,
-            lost=profile.lost + decoded.lost,
-            details=replace(
-                details,
-                is_padded=is_padded,
-                lossy=decoded.lossy,
-                header=header_bytes(file, decoded.end),
-            ),
+            lost=tuple(dict.fromkeys(profile.lost + lost_behind + decoded.lost)),
+            details=details,
         )
         return Image(decoded.pixels, profile, mask if is_padded else None)
 

@@ -169,37 +169,36 @@ def encapsulated_value(file: DicomFile) -> tuple[bytes, int]:
     return b"".join(fragments[1:]), offset
 
 
-def header_bytes(file: DicomFile, end: int) -> bytes:
-    """The data set without its pixels, in explicit little-endian; `end` is where they end.
+def read_tail(file: DicomFile, end: int) -> tuple[bytes, Dataset]:
+    """What follows the pixels, which end at `end`: its bytes, and as a data set.
 
-    Raises UndecodableError if what follows the pixels is truncated.
+    Raises UndecodableError if it is truncated. Zeros are no part of the file.
     """
+    pydicom = require_pydicom()
     tail = file.data[end:]
     if not tail.strip(b"\0"):
-        tail = b""
-    _require_complete(tail, file)
-    if file.little_endian and not file.implicit:
-        return file.data[file.dataset_at : file.pixels_at] + tail
-    return _as_explicit(file, tail)
-
-
-def _require_complete(tail: bytes, file: DicomFile) -> None:
-    filereader = require_pydicom().filereader
+        return b"", pydicom.dataset.Dataset()
     stream = io.BytesIO(tail)
-    end = 0
-    for element in filereader.data_element_generator(stream, file.implicit, file.little_endian):
-        is_whole = not element.is_raw or element.length in (UNDEFINED, len(element.value or b""))
-        end = stream.tell() if is_whole else 0
-    if end != len(tail):
+    found, complete_to = {}, 0
+    encoding = file.implicit, file.little_endian
+    for element in pydicom.filereader.data_element_generator(stream, *encoding):
+        if element.is_raw and element.length not in (UNDEFINED, len(element.value or b"")):
+            break
+        found[element.tag] = element
+        complete_to = stream.tell()
+    if complete_to != len(tail):
         raise UndecodableError("truncated DICOM: it ends within what follows the pixel data")
+    return tail, pydicom.dataset.Dataset(found)
 
 
-def _as_explicit(file: DicomFile, tail: bytes) -> bytes:
+def header_bytes(file: DicomFile, tail: tuple[bytes, Dataset]) -> bytes:
+    """The data set without its pixels, in explicit little-endian."""
+    if file.little_endian and not file.implicit:
+        return file.data[file.dataset_at : file.pixels_at] + tail[0]
     pydicom = require_pydicom()
     dataset = pydicom.dataset.Dataset()
     dataset.update(file.dataset)
-    rest = io.BytesIO(tail)
-    dataset.update(pydicom.filereader.read_dataset(rest, file.implicit, file.little_endian))
+    dataset.update(tail[1])
     if not file.little_endian:
         swap_bytes(dataset)
     buffer = io.BytesIO()
@@ -210,7 +209,7 @@ def _as_explicit(file: DicomFile, tail: bytes) -> bytes:
 def swap_bytes(dataset: Dataset) -> None:
     """Turn big-endian words into little-endian ones, which pydicom leaves as they are.
 
-    Values of unknown type cannot be turned, and are removed; `losses` names them.
+    Values of unknown type cannot be turned, and are removed; `loss_names` names them.
     """
     for element in list(dataset):
         if element.VR == "SQ":

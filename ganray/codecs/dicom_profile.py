@@ -13,7 +13,7 @@ from ganray.codecs.dicom_geometry import decimals, require_geometry
 from ganray.codecs.dicom_layout import CT, Layout, integer, read_layout, text
 from ganray.codecs.dicom_library import Dataset, value
 from ganray.codecs.dicom_pixels import LOSSY_METHODS, LossyStep, require_transfer_syntax
-from ganray.codecs.dicom_removal import find_losses, loss_names
+from ganray.codecs.dicom_removal import loss_names
 from ganray.config import Section
 from ganray.errors import UnsupportedImageError
 from ganray.raster.image import Pixels, Profile
@@ -90,7 +90,7 @@ def read_profile(file: DicomFile, config: DicomConfig) -> Profile:
     for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
         text(dataset, keyword)
     padding = _padding(dataset, layout)
-    losses = find_losses(dataset, keep_private=config.keep_private)
+    lost = loss_names(dataset, keep_private=config.keep_private, little_endian=file.little_endian)
     return Profile(
         codec="dicom",
         dtype=layout.dtype,
@@ -98,7 +98,7 @@ def read_profile(file: DicomFile, config: DicomConfig) -> Profile:
         colorinterp=("gray",) if layout.shape[0] == 1 else ("red", "green", "blue"),
         icc=value(dataset, "ICCProfile"),
         lossless=_is_lossless(file),
-        lost=loss_names(losses, file) + shortened_texts(dataset),
+        lost=lost + shortened_texts(dataset),
         value_range=_value_range(dataset, layout, config),
         nodata=padding.value if padding else None,
         details=DicomDetails(layout, padding),

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ganray.codecs.dicom_file import DicomFile
 from ganray.codecs.dicom_library import Dataset, elements, require_pydicom
 
 SIGNATURES = {0xFFFAFFFA: "digital signatures", 0x4FFE0001: "digital signatures"}
@@ -59,10 +58,11 @@ def find_losses(dataset: Dataset, *, keep_private: bool) -> list[Loss]:
     return top + list(_losses_at_any_depth(dataset, found, keep_private))
 
 
-def loss_names(losses: list[Loss], file: DicomFile) -> tuple[str, ...]:
-    """What is lost of a file, each name once."""
+def loss_names(dataset: Dataset, *, keep_private: bool, little_endian: bool) -> tuple[str, ...]:
+    """What is lost of a data set as it was read, each name once."""
+    losses = find_losses(dataset, keep_private=keep_private)
     found = [loss.name for loss in losses if loss.name]
-    if not file.little_endian and _has_unknown(file.dataset):
+    if not little_endian and _has_unknown(dataset):
         found.append("big-endian attributes of unknown type")
     return tuple(dict.fromkeys(found))
 

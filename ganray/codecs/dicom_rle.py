@@ -47,7 +47,7 @@ def _decode_segment(frame: bytes, begin: int, end: int, plane: memoryview) -> No
         raise UndecodableError(f"damaged image: an RLE segment from byte {begin} to {end}")
     try:
         num_decoded = len(imagecodecs.packbits_decode(frame[begin:end], out=plane))
-    except imagecodecs.ImcdError as error:
+    except imagecodecs.PackbitsError as error:
         raise UndecodableError(
             f"damaged image: an RLE segment that is too long ({error})"
         ) from None
