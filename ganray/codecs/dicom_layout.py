@@ -53,14 +53,19 @@ class Layout:
     @property
     def value_range(self) -> tuple[int, int]:
         """Smallest and largest value that the stored bits hold."""
-        if self.signed:
-            return -(1 << self.bits_stored - 1), (1 << self.bits_stored - 1) - 1
-        return 0, (1 << self.bits_stored) - 1
+        return value_range(self.bits_stored, signed=self.signed)
 
     @property
     def num_bytes(self) -> int:
         samples, rows, columns = self.shape
         return samples * rows * columns * self.bits_allocated // 8
+
+
+def value_range(num_bits: int, *, signed: bool) -> tuple[int, int]:
+    """Smallest and largest value that so many bits hold."""
+    if signed:
+        return -(1 << num_bits - 1), (1 << num_bits - 1) - 1
+    return 0, (1 << num_bits) - 1
 
 
 def claimed_pixels(dataset: Dataset) -> int:

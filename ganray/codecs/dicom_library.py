@@ -16,15 +16,12 @@ Dataset = Any
 
 @cache
 def require_pydicom() -> ModuleType:
-    """The module pydicom; MissingExtraError names the extra that installs it and its decoders."""
+    """The module pydicom; MissingExtraError names the extra that installs it."""
     try:
-        import openjpeg  # noqa: F401  pydicom finds its plugins by itself, if they are there
         import pydicom
-        import pylibjpeg  # noqa: F401
-        import rle  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
-            f'DICOM needs pydicom and its plugins ({error}): pip install "ganray[dicom]"'
+            f'DICOM needs pydicom ({error}): pip install "ganray[dicom]"'
         ) from error
     # pydicom warns of every small deviation from the standard, of which archives are full, and
     # in two ways. A filter is global, but unlike `catch_warnings` safe among threads.

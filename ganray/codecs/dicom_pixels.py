@@ -1,8 +1,8 @@
-"""Stored values of a DICOM image: out of whatever transfer syntax, and into two of them.
+"""Stored values of a DICOM image, out of whatever transfer syntax.
 
 A stored value is what `BitsStored` bits hold, with its sign; rescaling, windows and palettes are
-not applied. JPEG and JPEG-LS go through imagecodecs: pydicom's decoder for them prints on damage,
-fills in what is missing, and has no 12-bit JPEG.
+not applied. Frames are decoded by imagecodecs, not by pydicom's plugins: that for JPEG prints on
+damage, fills in what is missing and has no 12 bits; that for RLE panics.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from ganray.codecs.dicom_codestream import Codestream, read_codestream
 from ganray.codecs.dicom_file import DicomFile, encapsulated_value, native_end
-from ganray.codecs.dicom_layout import Layout
+from ganray.codecs.dicom_layout import Layout, value_range
 from ganray.codecs.dicom_library import require_pydicom
-from ganray.codecs.dicom_rle import RLE, decode_rle
+from ganray.codecs.dicom_rle import RLE, RawBits, decode_rle
 from ganray.errors import UndecodableError, UnsupportedImageError
 from ganray.raster.image import Pixels
 
@@ -57,9 +57,6 @@ CONVERTED_COLOURS = {
     **dict.fromkeys(JPEG_2000, ("YBR_RCT", "YBR_ICT")),
 }
 """Colour spaces that belong to the compression and are RGB behind it."""
-
-RawBits = NDArray[np.unsignedinteger]
-"""The bits that are allocated, whatever they mean, (C,H,W)."""
 
 
 @dataclass(frozen=True)
@@ -112,13 +109,9 @@ def decode_pixels(file: DicomFile, layout: Layout) -> Decoded:
         return Decoded(*_stored(samples, layout, layout.bits_stored), None, end)
     codestream = read_codestream(frame)
     _require_agreement(codestream, layout)
-    if file.transfer_syntax in JPEG_2000:
-        # pydicom has extended their sign already.
-        bits, sign_bits = _decode_jpeg_2000(frame, file, layout), layout.bits_stored
-    else:
-        bits = _decode_jpeg(frame, codestream, file, layout)
-        sign_bits = min(codestream.precision, layout.bits_stored)
-    pixels, lost = _stored(bits, layout, sign_bits)
+    bits = _in_container(_decode_frame(frame, codestream, file, layout), layout)
+    # The sign of a value stands at the codestream's own precision, whatever it says of signs.
+    pixels, lost = _stored(bits, layout, min(codestream.precision, layout.bits_stored))
     return Decoded(pixels, lost, _lossy_step(frame, codestream, file, layout), end)
 
 
@@ -151,24 +144,28 @@ def _require_agreement(codestream: Codestream, layout: Layout) -> None:
         )
 
 
-def _decode_jpeg(frame: bytes, codestream: Codestream, file: DicomFile, layout: Layout) -> RawBits:
-    """JPEG and JPEG-LS; JPEG in luminance and chrominance is RGB behind it."""
-    bits: Any
-    if file.transfer_syntax in JPEG_LS:
-        bits = imagecodecs.jpegls_decode(frame)
+def _decode_frame(
+    frame: bytes, codestream: Codestream, file: DicomFile, layout: Layout
+) -> NDArray[Any]:
+    """(H,W) or (H,W,C); what a codestream has in luminance and chrominance is RGB."""
+    decoded: NDArray[Any]
+    if file.transfer_syntax in JPEG_2000:
+        decoded = imagecodecs.jpeg2k_decode(frame)
+    elif file.transfer_syntax in JPEG_LS:
+        decoded = imagecodecs.jpegls_decode(frame)
     elif codestream.is_lossless_jpeg and codestream.samples == 1:
         # Of the decoders of lossless JPEG, only this one notices that data are missing.
-        bits = imagecodecs.ljpeg_decode(frame)
+        decoded = imagecodecs.ljpeg_decode(frame)
     elif codestream.samples == 1:
-        bits = imagecodecs.jpeg8_decode(frame)
+        decoded = imagecodecs.jpeg8_decode(frame)
     else:
         is_ycc = layout.photometric != "RGB" if codestream.is_ycc is None else codestream.is_ycc
         colorspace = "YCBCR" if is_ycc else "RGB"
-        bits = imagecodecs.jpeg8_decode(frame, colorspace=colorspace, outcolorspace="RGB")
-    return _in_container(bits, layout)
+        decoded = imagecodecs.jpeg8_decode(frame, colorspace=colorspace, outcolorspace="RGB")
+    return decoded
 
 
-def _in_container(decoded: NDArray[np.integer], layout: Layout) -> RawBits:
+def _in_container(decoded: NDArray[Any], layout: Layout) -> RawBits:
     """(H,W) or (H,W,C) as bits (C,H,W) of the size that is allocated."""
     bits = np.moveaxis(np.atleast_3d(decoded), -1, 0)
     if bits.shape != layout.shape:
@@ -176,28 +173,6 @@ def _in_container(decoded: NDArray[np.integer], layout: Layout) -> RawBits:
     width = layout.bits_allocated // 8
     kind = "i" if np.issubdtype(bits.dtype, np.signedinteger) else "u"
     return bits.astype(f"{kind}{width}", order="C", copy=False).view(f"u{width}")
-
-
-def _decode_jpeg_2000(frame: bytes, file: DicomFile, layout: Layout) -> RawBits:
-    pydicom = require_pydicom()
-    samples, rows, columns = layout.shape
-    pixels, _ = pydicom.pixels.get_decoder(file.transfer_syntax).as_array(
-        pydicom.encaps.encapsulate([frame]),
-        index=0,
-        raw=True,
-        decoding_plugin="pylibjpeg",
-        rows=rows,
-        columns=columns,
-        samples_per_pixel=samples,
-        bits_allocated=layout.bits_allocated,
-        bits_stored=layout.bits_stored,
-        pixel_representation=int(layout.signed),
-        photometric_interpretation=layout.photometric,
-        planar_configuration=0,
-        number_of_frames=1,
-        pixel_keyword="PixelData",
-    )
-    return _in_container(pixels, layout)
 
 
 def _stored(bits: RawBits, layout: Layout, sign_bits: int) -> tuple[Pixels, tuple[str, ...]]:
@@ -210,8 +185,9 @@ def _stored(bits: RawBits, layout: Layout, sign_bits: int) -> tuple[Pixels, tupl
         bits = np.right_shift(bits, unused_below)
     kind = "i" if layout.signed else "u"
     stored: NDArray[Any] = bits.view(f"{kind}{bits.dtype.itemsize}")
-    shift = 8 * bits.dtype.itemsize - sign_bits
-    if shift:
+    smallest, largest = value_range(sign_bits, signed=layout.signed)
+    if stored.min() < smallest or stored.max() > largest:
+        shift = 8 * bits.dtype.itemsize - sign_bits
         stored = stored << shift >> shift
         # Bits above that are zeros or repeat the sign say nothing more.
         if np.any((bits >> sign_bits != 0) & (stored.view(bits.dtype) != bits)):

@@ -20,20 +20,28 @@ from ganray.raster.image import Pixels
 
 def put_pixels(dataset: Dataset, pixels: Pixels, layout: Layout, transfer_syntax: str) -> None:
     """Put stored values (C,H,W) and their size into the data set."""
-    samples, dataset.Rows, dataset.Columns = pixels.shape
+    num_samples, dataset.Rows, dataset.Columns = pixels.shape
     if layout.high_bit != layout.bits_stored - 1:
         dataset.HighBit = layout.bits_stored - 1
-    if samples == 3:
+    if num_samples == 3:
         dataset.PhotometricInterpretation = "RGB"
         dataset.PlanarConfiguration = 0
     kind = "i" if layout.signed else "u"
-    last = pixels[0] if samples == 1 else np.moveaxis(pixels, 0, -1)
-    value = last.astype(f"<{kind}{layout.bits_allocated // 8}", copy=False).tobytes()
-    vr = "OB" if layout.bits_allocated == 8 or transfer_syntax == RLE else "OW"
+    samples = pixels.astype(f"<{kind}{layout.bits_allocated // 8}", copy=False)
     if transfer_syntax == RLE:
-        value = encode_rle(value, dataset)
-    dataset.add_new(PIXEL_DATA, vr, value if len(value) % 2 == 0 else value + b"\0")
+        frame = encode_rle(samples.view(f"<u{samples.itemsize}"))
+        vr, value = "OB", require_pydicom().encaps.encapsulate([frame])
+    else:
+        vr, value = ("OB" if samples.itemsize == 1 else "OW"), _interleaved(samples)
+    dataset.add_new(PIXEL_DATA, vr, value)
     dataset[PIXEL_DATA].is_undefined_length = transfer_syntax == RLE
+
+
+def _interleaved(samples: Pixels) -> bytes:
+    """Bytes of (C,H,W), colour by pixel, in an even number."""
+    last = samples[0] if len(samples) == 1 else np.moveaxis(samples, 0, -1)
+    value = last.tobytes()
+    return value if len(value) % 2 == 0 else value + b"\0"
 
 
 def write_file(dataset: Dataset, header: bytes, transfer_syntax: str) -> bytes:
