@@ -380,6 +380,20 @@ def test_a_truncated_file_is_refused(syntax: str) -> None:
             read(data[:length])
 
 
+@pytest.mark.parametrize("syntax", list(NATIVE))
+def test_truncated_pixels_are_counted(syntax: str) -> None:
+    with pytest.raises(UndecodableError, match="have 251 bytes of 252"):
+        read(make(noise(12), 12, syntax=LOSSLESS[syntax])[:-1])
+
+
+def test_lengths_of_groups_are_not_carried_along() -> None:
+    element = b"\x08\0\0\0UL\x04\0\xd2\x04\0\0"
+    data = make()
+    start = 144 + int.from_bytes(data[140:144], "little")
+    result = parse(write(read(data[:start] + element + data[start:])))
+    assert 0x00080000 not in result
+
+
 @pytest.mark.parametrize(
     "changes", [{"Rows": 10}, {"Rows": 8}, {"Columns": 13}, {"BitsAllocated": 8, "BitsStored": 8,
                 "HighBit": 7}]

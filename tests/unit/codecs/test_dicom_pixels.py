@@ -17,9 +17,18 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from ganray.codecs.dicom import DicomConfig
+from ganray.codecs.dicom import DicomConfig, probe
 from ganray.errors import CodecError, UndecodableError, UnsupportedImageError
-from tests.unit.codecs.dicom_objects import compress, make, noise, parse, read, restored, write
+from tests.unit.codecs.dicom_objects import (
+    CONFIG,
+    compress,
+    make,
+    noise,
+    parse,
+    read,
+    restored,
+    write,
+)
 
 
 def smooth(bits: int, height: int = 40, width: int = 48) -> np.ndarray:
@@ -42,6 +51,7 @@ def test_jpeg_is_decoded_nearly_and_stays_lossy(syntax: str, bits: int) -> None:
     image = read(data)
     assert np.abs(image.pixels[0].astype(int) - values).max() <= 3 * (1 << bits - 8)
     assert not image.profile.lossless
+    assert not probe(data, CONFIG)[0].lossless
     result = parse(write(image))
     assert result.LossyImageCompression == "01"
     assert result.LossyImageCompressionMethod == "ISO_10918_1"
@@ -158,6 +168,14 @@ def test_fewer_bits_in_the_codestream_than_stored_are_no_loss() -> None:
     image = read(make(tiny.astype(np.uint16), 16, syntax=JPEG2000Lossless, frame=frame))
     assert np.array_equal(image.pixels[0], tiny)
     assert image.pixels.dtype == np.uint16
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLosslessSV1])
+def test_a_sign_stands_at_the_precision_of_the_codestream(syntax: str) -> None:
+    values = noise(12, signed=True, shape=(40, 48))
+    frame = compress((values & 0x0FFF).astype(np.uint16), 12, syntax)
+    image = read(make(values, 16, "MR", syntax=syntax, frame=frame))
+    assert np.array_equal(image.pixels[0], values)
 
 
 FRAMES = [
