@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from ganray.codecs.dicom_derivation import derive
-from ganray.codecs.dicom_file import header_bytes, open_file, read_header, read_tail
+from ganray.codecs.dicom_file import DicomFile, header_bytes, open_file, read_header, read_tail
 from ganray.codecs.dicom_geometry import rescale_geometry
 from ganray.codecs.dicom_layout import LONGEST_SIDE, claimed_pixels, require_class
 from ganray.codecs.dicom_library import Dataset, reading, value
@@ -50,26 +50,28 @@ def decode(data: bytes, config: DicomConfig, *, max_pixels: int) -> Image:
             raise TooLargeError(
                 f"{num_pixels} samples in all frames; limits.pixels allows {max_pixels}"
             )
-        profile = read_profile(file, config)
-        details = profile.details
-        assert isinstance(details, DicomDetails)
-        decoded = decode_pixels(file, details.layout)
-        tail = read_tail(file, decoded.end)
-        lost_behind = loss_names(
-            tail[1], keep_private=config.keep_private, little_endian=file.little_endian
-        )
-        mask = details.padding.mask(decoded.pixels) if details.padding else None
-        is_padded = mask is not None and not mask.all()
-        details = replace(
+        return _image(file, read_profile(file, config), config)
+
+
+def _image(file: DicomFile, profile: Profile, config: DicomConfig) -> Image:
+    details = profile.details
+    assert isinstance(details, DicomDetails)
+    decoded = decode_pixels(file, details.layout)
+    tail = read_tail(file, decoded.end)
+    lost_behind = loss_names(
+        tail[1], keep_private=config.keep_private, little_endian=file.little_endian
+    )
+    mask = details.padding.mask(decoded.pixels) if details.padding else None
+    is_padded = mask is not None and not mask.all()
+    profile = replace(
+        profile,
+        lossless=profile.lossless and decoded.lossy is None,
+        lost=tuple(dict.fromkeys(profile.lost + lost_behind + decoded.lost)),
+        details=replace(
             details, is_padded=is_padded, lossy=decoded.lossy, header=header_bytes(file, tail)
-        )
-        profile = replace(
-            profile,
-            lossless=profile.lossless and decoded.lossy is None,
-            lost=tuple(dict.fromkeys(profile.lost + lost_behind + decoded.lost)),
-            details=details,
-        )
-        return Image(decoded.pixels, profile, mask if is_padded else None)
+        ),
+    )
+    return Image(decoded.pixels, profile, mask if is_padded else None)
 
 
 def encode(image: Image, format: str, config: DicomConfig, history: str, *, scale: int) -> bytes:  # noqa: A002
