@@ -109,6 +109,8 @@ class VideoOutput:
             lost.append(f"pixel format {source}: stored as {self.pixel_format}")
         if self.config.codec != "ffv1":
             lost.append(f"exact pixels: {self.config.codec} is lossy")
+        elif kind.is_yuv and not self.is_rgb:
+            lost.append(f"exact pixels: the restored RGB is converted to {self.pixel_format}")
         return tuple(lost)
 
 

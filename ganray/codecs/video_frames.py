@@ -4,17 +4,24 @@ FFmpeg conceals damage and drops frames that it cannot decode. Here a decoder's 
 that it calls corrupt, and a frame that is missing or too much end the segment.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from ganray.codecs.video_config import VideoConfig
+from ganray.codecs.video_integrity import has_intact_slices
 from ganray.codecs.video_pixels import PixelConverter
 from ganray.codecs.video_profile import VideoProfile, lost_side_data, require_progressive
 from ganray.codecs.video_segments import Segment, digest_times
-from ganray.codecs.video_source import Film, VideoSource, open_film, pixel_limit, translated
+from ganray.codecs.video_source import (
+    Film,
+    VideoSource,
+    open_film,
+    pixel_limit,
+    require_av,
+    translated,
+)
 from ganray.errors import UndecodableError, UnsupportedImageError
 from ganray.raster.image import Pixels
 
@@ -96,16 +103,18 @@ def _check_frame(frame: Any, profile: VideoProfile, config: VideoConfig) -> None
     require_progressive(frame.interlaced_frame, config)
 
 
-def _decode(
-    film: Film, segment: Segment, config: VideoConfig, max_pixels: int
-) -> Iterator[Any]:
+def _decode(film: Film, segment: Segment, config: VideoConfig, max_pixels: int) -> Iterator[Any]:
     context = film.video.codec_context
     options = DECODER_OPTIONS.get(film.codec_name, STRICT_OPTIONS)
     context.options = options | pixel_limit(max_pixels)
     context.thread_count = config.threads
+    first = next(film.demux(film.video))
+    has_slices = film.codec_name == "ffv1" and has_intact_slices(bytes(first))
     if segment.index:
-        _prime(film)
+        _prime(film, first)
     for packet in _packets(film, segment):
+        if has_slices and not has_intact_slices(bytes(packet)):
+            raise UndecodableError(f"the frame at {packet.pts} differs from its checksum")
         # What follows the entry and is shown before it may refer to what is not decoded here.
         frames: list[Any] = []
         with _tolerated(packet.pts < segment.entry_pts), translated(film.file):
@@ -116,15 +125,14 @@ def _decode(
     yield from frames
 
 
-def _prime(film: Film) -> None:
+def _prime(film: Film, first: Any) -> None:
     """Show the film's first packet to the decoder, which learns from it what made the film.
 
     Only there do x264 and others name their version, by which decoders tell how to read what
     old versions wrote in ways of their own.
     """
     with _tolerated(True), translated(film.file):
-        for packet in islice(film.demux(film.video), 1):
-            packet.decode()
+        first.decode()
     film.video.codec_context.flush_buffers()
 
 
@@ -139,33 +147,27 @@ def _tolerated(is_leading: bool) -> Iterator[None]:
 
 def _packets(film: Film, segment: Segment) -> Iterator[Any]:
     """Packets from a segment's entry on; containers do not always find it by its time."""
-    container, video = film.container, film.video
-    if segment.index:
+    for time in (segment.seek_time, film.video.start_time or 0, -(2**31)):
         with translated(film.file):
-            container.seek(segment.seek_time, stream=video)
+            try:
+                film.container.seek(time, stream=film.video)
+            except require_av().error.FFmpegError:
+                continue
         if (yield from _from_entry(film, segment)):
             return
-        with translated(film.file):
-            # Before the first time of any film.
-            container.seek(-(2**62), stream=video)
-    if not (yield from _from_entry(film, segment)):
-        raise UndecodableError(
-            f"no key frame at {segment.entry_pts} any more; the film has changed, or it cannot "
-            "be searched; run again"
-        )
+    raise UndecodableError(
+        f"no key frame at {segment.entry_pts} any more; the film has changed, or it cannot be "
+        "searched; run again"
+    )
 
 
-def _from_entry(film: Film, segment: Segment) -> Iterator[Any]:
+def _from_entry(film: Film, segment: Segment) -> Generator[Any, None, bool]:
     """Yield packets from the entry on; returns whether it was found."""
-    is_found = False
+    entry, is_found = (segment.entry_pts, segment.entry_position), False
     for packet in film.demux(film.video):
-        is_found = is_found or (packet.pts, packet.pos) == (
-            segment.entry_pts,
-            segment.entry_position,
-        )
+        is_found = is_found or (packet.pts, packet.pos) == entry
         if is_found:
             yield packet
-        elif packet.pos is not None and segment.entry_position is not None:
-            if packet.pos > segment.entry_position:
-                return False
+        elif (packet.pos or 0) > (segment.entry_position or 2**63):
+            return False
     return is_found

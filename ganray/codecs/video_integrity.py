@@ -1,11 +1,14 @@
 """Whether a film's file is as long as its container says: FFmpeg plays what there is.
 
 Three families of containers are known: ISO media (mp4, mov), Matroska (mkv, webm) and AVI. A
-fragmented mp4 that ends between fragments, and a Matroska of unknown size, do not say.
+fragmented mp4 that ends between fragments, and a Matroska of unknown size that ends between
+blocks, do not say. FFV1 has checksums, which FFmpeg passes over as well.
 """
 
+import zlib
 from collections.abc import Callable
 
+from ganray.codecs.video_ebml import read_vint
 from ganray.errors import UndecodableError
 
 ReadAt = Callable[[int, int], bytes]
@@ -14,6 +17,12 @@ ReadAt = Callable[[int, int], bytes]
 ISO_FIRST = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp"}
 EBML_ID = 0x1A45DFA3
 SEGMENT_ID = 0x18538067
+CLUSTER_ID = 0x1F43B675
+MAX_ID_BYTES = 4
+
+FFV1_FOOTER_BYTES = 8
+"""Of a slice: its size without the footer (3), a status, and a CRC-32 (4)."""
+_REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def require_whole(read: ReadAt, num_bytes: int) -> str:
@@ -69,11 +78,43 @@ def _require_segment(read: ReadAt, num_bytes: int) -> None:
         if not id_bytes or not size_bytes:
             break
         if element == SEGMENT_ID:
-            is_known = size != (1 << 7 * size_bytes) - 1
-            _require_end("its segment", data + size if is_known else data, num_bytes)
+            if size == (1 << 7 * size_bytes) - 1:
+                _require_elements(read, data, num_bytes)
+            else:
+                _require_end("its segment", data + size, num_bytes)
             return
         position = data + size
     raise UndecodableError("truncated or damaged film: no Matroska segment in it")
+
+
+def _require_elements(read: ReadAt, position: int, num_bytes: int) -> None:
+    """Every element of a Matroska of unknown size, as a recording has, ends inside the file."""
+    while position < num_bytes:
+        header = read(position, 12)
+        element, id_bytes = read_vint(header, 0, keep_marker=True)
+        size, size_bytes = read_vint(header, id_bytes)
+        if not size_bytes or id_bytes > MAX_ID_BYTES:
+            raise UndecodableError(f"truncated or damaged film: no element at byte {position}")
+        position += id_bytes + size_bytes
+        is_unknown = size == (1 << 7 * size_bytes) - 1
+        # A cluster's elements are walked as if they were its neighbours.
+        position += 0 if is_unknown or element == CLUSTER_ID else size
+        _require_end(f"its element {element:X}", position, num_bytes)
+
+
+def has_intact_slices(packet: bytes) -> bool:
+    """Whether a packet of FFV1 is made of slices with checksums, and all of them are right."""
+    end = len(packet)
+    while end >= FFV1_FOOTER_BYTES:
+        size = int.from_bytes(packet[end - 8 : end - 5], "big") + FFV1_FOOTER_BYTES
+        if size > end:
+            return False
+        # zlib's CRC takes bits in the other order, and begins with ones.
+        bits = packet[end - size : end].translate(_REVERSED_BITS)
+        if zlib.crc32(bits, 0xFFFFFFFF) != 0xFFFFFFFF:
+            return False
+        end -= size
+    return end == 0
 
 
 def _require_riff(read: ReadAt, num_bytes: int) -> None:
@@ -95,14 +136,3 @@ def _require_end(what: str, end: int, num_bytes: int) -> None:
         raise UndecodableError(
             f"truncated film: {what} ends at byte {end} and the file at {num_bytes}"
         )
-
-
-def read_vint(data: bytes, position: int, *, keep_marker: bool = False) -> tuple[int, int]:
-    """An EBML integer of variable size and its number of bytes, which is 0 if it is not whole."""
-    if position >= len(data) or not data[position]:
-        return 0, 0
-    num_bytes = 9 - data[position].bit_length()
-    if position + num_bytes > len(data):
-        return 0, 0
-    value = int.from_bytes(data[position : position + num_bytes], "big")
-    return (value if keep_marker else value & (1 << 7 * num_bytes) - 1), num_bytes

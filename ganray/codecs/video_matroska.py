@@ -10,13 +10,23 @@ that the nearest multiple of the time base is the time that was.
 
 import math
 import struct
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from ganray.codecs.video_integrity import SEGMENT_ID, read_vint
+from ganray.codecs.video_ebml import (
+    VOID,
+    Element,
+    children,
+    encode_element,
+    encode_number,
+    join_elements,
+    read_vint,
+    replaced,
+    void,
+)
+from ganray.codecs.video_integrity import CLUSTER_ID, SEGMENT_ID
 from ganray.errors import UndecodableError
 
 MILLISECOND = 1_000_000
@@ -26,7 +36,6 @@ LONGEST_CLUSTER = 30_000
 """Ticks: a block's time is a 16-bit number after its cluster's."""
 HEADER_PADDING_BYTES = 2048
 
-CRC, VOID, CLUSTER = 0xBF, 0xEC, 0x1F43B675
 SEEK_HEAD, SEEK, SEEK_POSITION = 0x114D9B74, 0x4DBB, 0x53AC
 INFO, TIMESTAMP_SCALE = 0x1549A966, 0x2AD7B1
 TRACKS, TRACK, TRACK_NUMBER, CODEC_DELAY = 0x1654AE6B, 0xAE, 0xD7, 0x56AA
@@ -35,9 +44,6 @@ VIDEO, COLOUR, MAX_CLL, MAX_FALL, MASTERING = 0xE0, 0x55B0, 0x55BC, 0x55BD, 0x55
 TAGS, TAG, SIMPLE_TAG, TAG_NAME, TAG_STRING = 0x1254C367, 0x7373, 0x67C8, 0x45A3, 0x4487
 FIRST_MASTERING_VALUE = 0x55D1
 """Of ten elements in FFmpeg's order: red x, y, green, blue, white x, y, max and min luminance."""
-
-Element = tuple[int, bytes]
-"""Identifier and contents."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,11 @@ def choose_tick(video: Fraction, others: Sequence[Fraction]) -> int:
     if bases[0].denominator > 1:
         return min(USUAL_TICK, limit)
     exact = int(bases[0])
-    return next(exact // parts for parts in range(1, exact + 1) if not exact % parts and exact // parts <= limit)
+    return next(
+        exact // parts
+        for parts in range(1, exact + 1)
+        if not exact % parts and exact // parts <= limit
+    )
 
 
 def to_ticks(pts: int, time_base: Fraction, tick: int) -> int:
@@ -84,8 +94,8 @@ def read_delays(path: Path) -> dict[int, int]:
     """Nanoseconds of codec delay by track number, as FFmpeg has written them."""
     delays = {}
     for element, contents in _read_header(path).elements:
-        for name, track in _children(contents) if element == TRACKS else ():
-            values = dict(_children(track)) if name == TRACK else {}
+        for name, track in children(contents) if element == TRACKS else ():
+            values = dict(children(track)) if name == TRACK else {}
             if CODEC_DELAY in values:
                 number = int.from_bytes(values[TRACK_NUMBER], "big")
                 delays[number] = int.from_bytes(values[CODEC_DELAY], "big")
@@ -93,7 +103,7 @@ def read_delays(path: Path) -> dict[int, int]:
 
 
 def edit_header(path: Path, edit: HeaderEdit) -> None:
-    """Rewrite the header of a complete file in its place; what it grows by is taken from padding."""
+    """Rewrite the header of a complete file in place; what it grows by is taken from padding."""
     header = _read_header(path)
     elements = [
         (element, _edited(element, contents, edit))
@@ -106,15 +116,15 @@ def edit_header(path: Path, edit: HeaderEdit) -> None:
     moved: dict[int, int] = {}
     for element, contents in elements:
         moved[header.positions[element]] = offset
-        offset += len(_encode(element, contents))
-    body = b"".join(_encode(*element) for element in elements)
+        offset += len(encode_element(element, contents))
+    body = b"".join(encode_element(*element) for element in elements)
     data = _seek_head(seeks, moved) + body
     room = header.num_bytes - len(data)
     if room < 2:
         raise UndecodableError(f"{path}: no room for {-room} bytes in its header")
     with path.open("r+b") as file:
         file.seek(header.start)
-        file.write(data + _void(room))
+        file.write(data + void(room))
 
 
 @dataclass(frozen=True)
@@ -137,7 +147,7 @@ def _read_header(path: Path) -> _Header:
             head = file.read(12)
             element, id_bytes = read_vint(head, 0, keep_marker=True)
             size, size_bytes = read_vint(head, id_bytes)
-            if element == CLUSTER or not size_bytes:
+            if element == CLUSTER_ID or not size_bytes:
                 break
             file.seek(position + id_bytes + size_bytes)
             elements.append((element, file.read(size)))
@@ -160,106 +170,80 @@ def _segment_start(data: bytes) -> int:
         position += size
 
 
-def _children(data: bytes) -> Iterator[Element]:
-    position = 0
-    while position < len(data):
-        element, id_bytes = read_vint(data, position, keep_marker=True)
-        size, size_bytes = read_vint(data, position + id_bytes)
-        if not id_bytes or not size_bytes:
-            raise UndecodableError(f"a damaged element at byte {position} of a Matroska header")
-        begin = position + id_bytes + size_bytes
-        yield element, data[begin : begin + size]
-        position = begin + size
-
-
-def _encode(element: int, contents: bytes) -> bytes:
-    num_bytes = -(-(len(contents) + 2).bit_length() // 7)
-    size = (1 << 7 * num_bytes | len(contents)).to_bytes(num_bytes, "big")
-    return element.to_bytes(-(-element.bit_length() // 8), "big") + size + contents
-
-
-def _number(value: int) -> bytes:
-    return value.to_bytes(max(1, -(-value.bit_length() // 8)), "big")
-
-
-def _join(elements: Sequence[Element]) -> bytes:
-    """The contents of a master element; its checksum, where it has one, is made anew."""
-    has_crc = bool(elements) and elements[0][0] == CRC
-    body = b"".join(_encode(*element) for element in elements[int(has_crc) :])
-    return _encode(CRC, struct.pack("<I", zlib.crc32(body))) + body if has_crc else body
-
-
 def _edited(element: int, contents: bytes, edit: HeaderEdit) -> bytes:
+    if element not in (INFO, TRACKS, TAGS):
+        return contents
+    values = list(children(contents))
     if element == INFO:
-        return _join(_replaced(list(_children(contents)), TIMESTAMP_SCALE, _number(edit.tick)))
-    if element == TRACKS:
-        return _join([(name, _edit_track(name, data, edit)) for name, data in _children(contents)])
-    if element == TAGS:
-        return _join(
-            [(name, _edit_tag(data, edit.tick) if name == TAG else data)
-             for name, data in _children(contents)]
-        )
-    return contents
-
-
-def _replaced(elements: list[Element], element: int, contents: bytes) -> list[Element]:
-    """The elements with one that is replaced, or added."""
-    kept = [(name, contents if name == element else data) for name, data in elements]
-    return kept if element in dict(elements) else [*kept, (element, contents)]
+        values = replaced(values, TIMESTAMP_SCALE, encode_number(edit.tick))
+    elif element == TRACKS:
+        values = [(name, _edit_track(name, data, edit)) for name, data in values]
+    else:
+        values = [
+            (name, _edit_tag(data, edit.tick) if name == TAG else data) for name, data in values
+        ]
+    return join_elements(values)
 
 
 def _edit_track(element: int, contents: bytes, edit: HeaderEdit) -> bytes:
-    values = list(_children(contents)) if element == TRACK else []
+    values = list(children(contents)) if element == TRACK else []
     if not values:
         return contents
     delay = edit.delays.get(int.from_bytes(dict(values)[TRACK_NUMBER], "big"), 0)
     if delay:
-        values = _replaced(values, CODEC_DELAY, _number(delay))
+        values = replaced(values, CODEC_DELAY, encode_number(delay))
     if VIDEO in dict(values):
-        video = _edit_video(list(_children(dict(values)[VIDEO])), edit)
-        values = _replaced(values, VIDEO, _join(video))
-    return _join(values)
+        video = _edit_video(list(children(dict(values)[VIDEO])), edit)
+        values = replaced(values, VIDEO, join_elements(video))
+    return join_elements(values)
 
 
 def _edit_video(values: list[Element], edit: HeaderEdit) -> list[Element]:
     if edit.display:
-        values = _replaced(values, DISPLAY_WIDTH, _number(edit.display.numerator))
-        values = _replaced(values, DISPLAY_HEIGHT, _number(edit.display.denominator))
-        values = _replaced(values, DISPLAY_UNIT, _number(ASPECT_RATIO))
-    hdr = b"".join(_encode(*value) for value in _hdr(edit))
-    return _replaced(values, COLOUR, dict(values).get(COLOUR, b"") + hdr) if hdr else values
+        values = replaced(values, DISPLAY_WIDTH, encode_number(edit.display.numerator))
+        values = replaced(values, DISPLAY_HEIGHT, encode_number(edit.display.denominator))
+        values = replaced(values, DISPLAY_UNIT, encode_number(ASPECT_RATIO))
+    hdr = b"".join(encode_element(*value) for value in _hdr(edit))
+    return replaced(values, COLOUR, dict(values).get(COLOUR, b"") + hdr) if hdr else values
 
 
 def _hdr(edit: HeaderEdit) -> Iterator[Element]:
     if edit.light_level:
-        for element, value in zip((MAX_CLL, MAX_FALL), struct.unpack_from("2I", edit.light_level), strict=True):
-            yield element, _number(value)
+        for element, value in zip(
+            (MAX_CLL, MAX_FALL), struct.unpack_from("2I", edit.light_level), strict=True
+        ):
+            yield element, encode_number(value)
     if edit.mastering:
         *rationals, has_primaries, has_luminance = struct.unpack_from("22i", edit.mastering)
         pairs = zip(rationals[::2], rationals[1::2], strict=True)
         values = [top / (bottom or 1) for top, bottom in pairs]
         # FFmpeg has the lower luminance first.
-        ordered = [*(values[:8] if has_primaries else [None] * 8),
-                   *(values[9:7:-1] if has_luminance else [None] * 2)]
-        yield MASTERING, b"".join(
-            _encode(FIRST_MASTERING_VALUE + place, struct.pack(">d", value))
-            for place, value in enumerate(ordered)
-            if value is not None
+        ordered = [
+            *(values[:8] if has_primaries else [None] * 8),
+            *(values[9:7:-1] if has_luminance else [None] * 2),
+        ]
+        yield (
+            MASTERING,
+            b"".join(
+                encode_element(FIRST_MASTERING_VALUE + place, struct.pack(">d", value))
+                for place, value in enumerate(ordered)
+                if value is not None
+            ),
         )
 
 
 def _edit_tag(contents: bytes, tick: int) -> bytes:
     """A track's duration, a text, is in FFmpeg's milliseconds."""
     elements = []
-    for element, data in _children(contents):
-        values = dict(_children(data)) if element == SIMPLE_TAG else {}
+    for element, data in children(contents):
+        values = dict(children(data)) if element == SIMPLE_TAG else {}
         if values.get(TAG_NAME) == b"DURATION":
             text = values[TAG_STRING]
             written = _duration(text.rstrip(b"\0").decode("ascii"), tick).encode("ascii")
             values[TAG_STRING] = written.ljust(len(text), b"\0")
-            data = _join(list(values.items()))
+            data = join_elements(list(values.items()))
         elements.append((element, data))
-    return _join(elements)
+    return join_elements(elements)
 
 
 def _duration(text: str, tick: int) -> str:
@@ -272,18 +256,11 @@ def _duration(text: str, tick: int) -> str:
 
 def _seek_head(contents: bytes, moved: Mapping[int, int]) -> bytes:
     seeks = []
-    for element, data in _children(contents):
+    for element, data in children(contents):
         if element == SEEK:
-            values = dict(_children(data))
+            values = dict(children(data))
             position = int.from_bytes(values[SEEK_POSITION], "big")
             values[SEEK_POSITION] = moved.get(position, position).to_bytes(8, "big")
-            data = _join(list(values.items()))
+            data = join_elements(list(values.items()))
         seeks.append((element, data))
-    return _encode(SEEK_HEAD, _join(seeks))
-
-
-def _void(num_bytes: int) -> bytes:
-    """An element of that many bytes that says nothing."""
-    num_size = 1 if num_bytes < 128 else 8
-    size = (1 << 7 * num_size | num_bytes - 1 - num_size).to_bytes(num_size, "big")
-    return bytes([VOID]) + size + bytes(num_bytes - 1 - num_size)
+    return encode_element(SEEK_HEAD, join_elements(seeks))

@@ -19,15 +19,21 @@ from ganray.raster.image import Pixels
 SWSCALE_FLAGS = 0x2 | 0x40000 | 0x2000 | 0x4000 | 0x80000
 
 LIMITED_RANGE, FULL_RANGE = 1, 2
+UNSPECIFIED = 2
 MATRIX_RGB, MATRIX_BT709, MATRIX_UNKNOWN, MATRIX_BT601 = 0, 1, 2, 6
 MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc"}
 """Matrices that swscale knows, by their number in ITU-T H.273."""
 
-GRAY, RGB, RGBA = ("gray",), ("red", "green", "blue"), ("red", "green", "blue", "alpha")
+GRAY: tuple[str, ...] = ("gray",)
+RGB: tuple[str, ...] = ("red", "green", "blue")
+RGBA: tuple[str, ...] = (*RGB, "alpha")
+BANDS = {(1, False): GRAY, (3, False): RGB, (3, True): RGBA}
+"""By the number of colour components, and whether there is alpha beside them."""
 PLANAR_ORDER = {GRAY: (0,), RGB: (2, 0, 1), RGBA: (2, 0, 1, 3)}
 """Where each band's plane is: planar RGB is stored as green, blue, red."""
 
-GRAY_BITS, RGB_BITS, RGBA_BITS = (8, 9, 10, 12, 14, 16), (8, 9, 10, 12, 14, 16), (8, 10, 12, 14, 16)
+DEPTHS = {GRAY: (8, 9, 10, 12, 14, 16), RGB: (8, 9, 10, 12, 14, 16), RGBA: (8, 10, 12, 14, 16)}
+"""Bits of a sample that planar formats have."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +60,17 @@ def describe_format(video_format: Any) -> PixelKind:
     has_alpha = len(colours) < len(components)
     bits = max((part.bits for part in components), default=0)
     is_odd = video_format.has_palette or video_format.is_bayer or "f16" in name or "f32" in name
-    bands = (GRAY, None, RGB)[len(colours) - 1] if 1 <= len(colours) <= 3 else None
-    if bands == RGB and has_alpha:
-        bands = RGBA
-    allowed = {GRAY: GRAY_BITS, RGB: RGB_BITS, RGBA: RGBA_BITS}.get(bands or (), ())
-    if is_odd or name.startswith("xyz") or (bands == GRAY and has_alpha) or bits > 16 or not allowed:
+    bands = BANDS.get((len(colours), has_alpha), ())
+    allowed = DEPTHS.get(bands, ())
+    if is_odd or name.startswith("xyz") or bits > 16 or not allowed:
         raise UnsupportedImageError(
             f"pixel format {name}; expected gray, YUV or RGB of 8 to 16 bits"
         )
     # Packed formats of few bits: 5-6-5 and the like become 8 bits.
     depth = next((size for size in allowed if size >= bits), 16)
-    stem = {GRAY: "gray", RGB: "gbrp", RGBA: "gbrap"}[bands or GRAY]
+    stem = {GRAY: "gray", RGB: "gbrp", RGBA: "gbrap"}[bands]
     planar = stem if depth == 8 else f"{stem}{depth}le"
-    return PixelKind(bands or GRAY, depth, planar, bands != GRAY and not video_format.is_rgb)
+    return PixelKind(bands, depth, planar, bands != GRAY and not video_format.is_rgb)
 
 
 class PixelConverter:
@@ -81,9 +85,11 @@ class PixelConverter:
     def to_pixels(self, frame: Any) -> Pixels:
         """Pixels (C,H,W) of a decoded frame."""
         kind = self._kind
-        if kind.is_yuv:
-            frame.colorspace, frame.color_range = self._matrix, self._range
         if frame.format.name != kind.planar_format:
+            if kind.is_yuv:
+                frame.colorspace, frame.color_range = self._matrix, self._range
+            # Of no use to a change of matrix, and swscale refuses some of them.
+            frame.color_primaries = frame.color_trc = UNSPECIFIED
             frame = self._reformat(frame, kind.planar_format)
         pixels: Pixels = np.empty((len(kind.bands), frame.height, frame.width), kind.dtype)
         for band, plane in enumerate(PLANAR_ORDER[kind.bands]):

@@ -58,6 +58,7 @@ def scan_segments(source: VideoSource, config: VideoConfig, *, max_pixels: int) 
     UndecodableError for a film of which a part is missing.
     """
     with open_film(source, max_pixels) as film:
+        _refuse_reordered_avi(film)
         scan = _Scan(film, config.segment_frames)
         for packet in film.demux(film.video):
             scan.add(packet)
@@ -86,6 +87,15 @@ def digest_times(times: Iterable[int]) -> str:
     return digest.hexdigest()[:16]
 
 
+def _refuse_reordered_avi(film: Film) -> None:
+    is_reordered = film.video.codec_context.has_b_frames and film.codec_name in ("h264", "hevc")
+    if film.container.format.name == "avi" and is_reordered:
+        raise UnsupportedImageError(
+            f"an AVI of {film.codec_name} with B-frames: AVI keeps no times of presentation; remux "
+            "the film to Matroska or mp4"
+        )
+
+
 @dataclass(frozen=True)
 class _Entry:
     seek_time: int
@@ -102,7 +112,8 @@ class _Scan:
         self.leading: set[int] = set()
         self.num_before = 0
         self._film = film
-        self._declared = film.video.frames
+        # An AVI counts ticks, and has empty packets for those without a frame.
+        self._declared = 0 if film.container.format.name == "avi" else film.video.frames
         self._codec = film.codec_name
         self._extradata = film.video.codec_context.extradata or b""
         self._is_intra = film.video.codec_context.codec.intra_only
@@ -141,9 +152,7 @@ class _Scan:
             # All that was decoded before is shown before.
             and packet.pts > self._last_pts
             and not packet.is_discard
-            and (
-                self._is_intra or is_clean_entry(self._codec, self._extradata, bytes(packet))
-            )
+            and (self._is_intra or is_clean_entry(self._codec, self._extradata, bytes(packet)))
         )
 
     def _count(self, packet: Any) -> None:
@@ -205,9 +214,7 @@ def _segments(scan: _Scan, shown_leading: list[int]) -> tuple[Segment, ...]:
     times = sorted([*shown_leading, *(set(scan.times) - scan.leading)])
     segments: list[Segment] = []
     begin = 0
-    for index, (entry, end_pts) in enumerate(
-        zip(scan.entries, [*edges, None], strict=True)
-    ):
+    for index, (entry, end_pts) in enumerate(zip(scan.entries, [*edges, None], strict=True)):
         end = begin
         while end < len(times) and (end_pts is None or times[end] < end_pts):
             end += 1

@@ -188,7 +188,9 @@ def translated(file: RangeFile | None = None) -> Iterator[None]:
     except GanrayError:
         raise
     except MemoryError:
-        raise TooLargeError("a frame needs more memory than there is; lower limits.pixels") from None
+        raise TooLargeError(
+            "a frame needs more memory than there is; lower limits.pixels"
+        ) from None
     except Exception as error:
         if file is not None and file.error is not None:
             raise file.error from None

@@ -144,9 +144,7 @@ def read_local(key: str, start: int, end: int) -> bytes:
         return file.read(end - start)
 
 
-def _require_frames(
-    segment: Segment, packets: Any, name: str
-) -> None:
+def _require_frames(segment: Segment, packets: Any, name: str) -> None:
     times = [packet[0] for packet in packets]
     if digest_times(times) != segment.pts_digest:
         raise UndecodableError(
