@@ -52,6 +52,8 @@ SAME_SAMPLES = {
 
 AV_CODEC_FLAG_GLOBAL_HEADER, AV_CODEC_FLAG_CLOSED_GOP = 1 << 22, 1 << 31
 AV_CODEC_FLAG_BITEXACT = 1 << 23
+SLICED_SIDE = 16
+"""FFV1 does not divide smaller frames into as many slices as are asked for."""
 LARGEST_SIDE = {"ffv1": 65535, "prores": 65535, "h264": 16384}
 
 
@@ -149,6 +151,7 @@ def encode_segment(
     """
     context = require_av().CodecContext.create(ENCODERS[output.config.codec], "w")
     configure_encoder(context, output)
+    _open(context, output)
     lost: dict[str, None] = {}
     with SegmentWriter(path, output.digest, segment) as writer:
         for packet in _encode(context, output, frames, lost):
@@ -178,6 +181,16 @@ def configure_encoder(context: Any, output: VideoOutput) -> None:
     context.options = _encoder_options(output)
 
 
+def _open(context: Any, output: VideoOutput) -> None:
+    try:
+        context.open()
+    except (ValueError, require_av().error.FFmpegError) as error:
+        raise UnsupportedImageError(
+            f"FFmpeg's encoder refuses {output.width}x{output.height} {output.pixel_format} as "
+            f"{output.config.codec} ({error}); set another codec"
+        ) from error
+
+
 def _written_matrix(output: VideoOutput) -> int:
     """The film's own, named only where it was named; that of converted RGB always."""
     colour = output.profile.colour
@@ -188,7 +201,8 @@ def _encoder_options(output: VideoOutput) -> dict[str, str]:
     config = output.config
     if config.codec == "ffv1":
         # Version 3, a checksum in every slice, every frame on its own.
-        return {"level": "3", "slicecrc": "1", "g": "1", "slices": str(config.slices)}
+        slices = config.slices if min(output.width, output.height) >= SLICED_SIDE else 1
+        return {"level": "3", "slicecrc": "1", "g": "1", "slices": str(slices)}
     if config.codec == "prores":
         return {"profile": "4444", "vendor": "apl0"}
     # Without B-frames, whose times of decoding would overlap where segments meet.
@@ -209,7 +223,9 @@ def _encode(
         durations[frame.pts] = frame.duration
         encoded = converter.to_frame(frame.pixels, output.pixel_format)
         encoded.pts, encoded.time_base = frame.pts, profile.time_base
-        encoded.pict_type = 0
+        # ProRes writes what each frame says.
+        encoded.colorspace, encoded.color_range = context.colorspace, context.color_range
+        encoded.color_primaries, encoded.color_trc = context.color_primaries, context.color_trc
         yield from _packets(context.encode(encoded), durations)
     yield from _packets(context.encode(None), durations)
 

@@ -65,11 +65,13 @@ def scan_segments(source: VideoSource, config: VideoConfig, *, max_pixels: int) 
     scan.require_whole()
     leading = sorted(scan.leading)
     shown = _shown_leading(source, scan.entries[0], leading, max_pixels) if leading else []
-    lost = [(scan.num_before, "before the first key frame")]
-    lost.append((len(leading) - len(shown), "that need a picture before the first key frame"))
+    lost = {
+        "before the first key frame": scan.num_before,
+        "that refer to what is before the first key frame": len(leading) - len(shown),
+    }
     return SegmentPlan(
         segments=_segments(scan, shown),
-        lost=tuple(f"{number} frames {which}" for number, which in lost if number),
+        lost=tuple(f"frames {which}: {number}" for which, number in lost.items() if number),
     )
 
 

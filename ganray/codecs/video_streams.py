@@ -73,10 +73,11 @@ def demux_copies(film: Film, copies: Copies) -> Iterator[tuple[Copy, Any]]:
         return
     for packet in film.demux(*(copy.source for copy in copies.streams)):
         copy = by_index[packet.stream_index]
-        if packet.dts is None:
-            packet.dts = packet.pts
-        if packet.pts is None:
-            packet.pts = packet.dts
+        # Pictures have no time.
+        known = (time for time in (packet.pts, packet.dts, 0) if time is not None)
+        time = next(known)
+        packet.pts = time if packet.pts is None else packet.pts
+        packet.dts = time if packet.dts is None else packet.dts
         plain = _plain_text(packet) if copy.is_text else packet
         if plain is not None:
             plain.stream = copy.target
