@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ganray.codecs.video_config import VideoConfig
-from ganray.codecs.video_integrity import has_intact_slices
+from ganray.codecs.video_integrity import is_damaged_ffv1
 from ganray.codecs.video_pixels import PixelConverter
 from ganray.codecs.video_profile import VideoProfile, lost_side_data, require_progressive
 from ganray.codecs.video_segments import Segment, digest_times
@@ -109,11 +109,12 @@ def _decode(film: Film, segment: Segment, config: VideoConfig, max_pixels: int) 
     context.options = options | pixel_limit(max_pixels)
     context.thread_count = config.threads
     first = next(film.demux(film.video))
-    has_slices = film.codec_name == "ffv1" and has_intact_slices(bytes(first))
+    # Earlier versions of FFV1 have no header, and no slices.
+    has_slices = film.codec_name == "ffv1" and bool(context.extradata)
     if segment.index:
         _prime(film, first)
     for packet in _packets(film, segment):
-        if has_slices and not has_intact_slices(bytes(packet)):
+        if has_slices and is_damaged_ffv1(bytes(packet)):
             raise UndecodableError(f"the frame at {packet.pts} differs from its checksum")
         # What follows the entry and is shown before it may refer to what is not decoded here.
         frames: list[Any] = []

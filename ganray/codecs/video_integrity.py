@@ -20,8 +20,8 @@ SEGMENT_ID = 0x18538067
 CLUSTER_ID = 0x1F43B675
 MAX_ID_BYTES = 4
 
-FFV1_FOOTER_BYTES = 8
-"""Of a slice: its size without the footer (3), a status, and a CRC-32 (4)."""
+FFV1_FOOTER_BYTES, FFV1_SHORT_FOOTER_BYTES = 8, 3
+"""Of a slice: its size without the footer (3), and a status (1) and CRC-32 (4) or neither."""
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -102,19 +102,31 @@ def _require_elements(read: ReadAt, position: int, num_bytes: int) -> None:
         _require_end(f"its element {element:X}", position, num_bytes)
 
 
-def has_intact_slices(packet: bytes) -> bool:
-    """Whether a packet of FFV1 is made of slices with checksums, and all of them are right."""
-    end = len(packet)
-    while end >= FFV1_FOOTER_BYTES:
-        size = int.from_bytes(packet[end - 8 : end - 5], "big") + FFV1_FOOTER_BYTES
-        if size > end:
-            return False
-        # zlib's CRC takes bits in the other order, and begins with ones.
-        bits = packet[end - size : end].translate(_REVERSED_BITS)
-        if zlib.crc32(bits, 0xFFFFFFFF) != 0xFFFFFFFF:
-            return False
-        end -= size
-    return end == 0
+def is_damaged_ffv1(packet: bytes) -> bool:
+    """Whether a packet of FFV1 version 3 is not made of slices, or one differs from its checksum.
+
+    Slices may have none; then all that can be told is that their sizes add up.
+    """
+    checked = _slices(packet, FFV1_FOOTER_BYTES)
+    if not checked:
+        return not _slices(packet, FFV1_SHORT_FOOTER_BYTES)
+    # zlib's CRC takes bits in the other order, and begins with ones.
+    return any(
+        zlib.crc32(part.translate(_REVERSED_BITS), 0xFFFFFFFF) != 0xFFFFFFFF for part in checked
+    )
+
+
+def _slices(packet: bytes, footer_bytes: int) -> list[bytes]:
+    """The slices of a packet, which begin with their sizes at its end; none if they do not fit."""
+    slices, end = [], len(packet)
+    while end >= footer_bytes:
+        place = end - footer_bytes
+        start = place - int.from_bytes(packet[place : place + 3], "big")
+        if start < 0:
+            return []
+        slices.append(packet[start:end])
+        end = start
+    return slices if end == 0 else []
 
 
 def _require_riff(read: ReadAt, num_bytes: int) -> None:

@@ -161,23 +161,35 @@ def open_film(source: VideoSource, max_pixels: int) -> Iterator[Film]:
 
     Raises UndecodableError, UnsupportedImageError or TooLargeError.
     """
-    av = require_av()
+    require_av()
     file = RangeFile(source)
     format_name = require_whole(file.read_at, file.num_bytes)
+    with _open(file, format_name, pixel_limit(max_pixels)) as container:
+        video = _find_video(container)
+        if video.codec_context.width:
+            _require_size(video, max_pixels)
+            yield Film(file, container, video)
+            return
+    # FFmpeg forgets a size beyond its limit.
+    with _open(file, format_name, {"skip_frame": "all"}) as container:
+        _require_size(_find_video(container), max_pixels)
+    raise UndecodableError("the video has no size: damaged, truncated or encrypted")
+
+
+def _open(file: RangeFile, format_name: str, options: dict[str, str]) -> Any:
+    """A container of PyAV's. FFmpeg decodes a little to find out what a header does not say."""
+    av = require_av()
     file.seek(0)
     with translated(file):
-        container = av.open(
+        return av.open(
             file,
             "r",
             format=format_name,
-            # FFmpeg decodes a little to find out what a header does not say.
-            options=pixel_limit(max_pixels),
+            options=options,
             # What is not UTF-8 goes out as it came in.
             metadata_errors="surrogateescape",
             buffer_size=BUFFER_BYTES,
         )
-    with container:
-        yield Film(file, container, _find_video(container, max_pixels))
 
 
 @contextmanager
@@ -205,7 +217,7 @@ def pixel_limit(max_pixels: int) -> dict[str, str]:
     return {"max_pixels": str(2 * max_pixels + 2**20)}
 
 
-def _find_video(container: Any, max_pixels: int) -> Any:
+def _find_video(container: Any) -> Any:
     pictures = ATTACHED_PICTURE | TIMED_THUMBNAILS
     streams = [s for s in container.streams.video if not int(s.disposition) & pictures]
     if len(streams) != 1:
@@ -213,15 +225,15 @@ def _find_video(container: Any, max_pixels: int) -> Any:
         raise (UnsupportedImageError if streams else UndecodableError)(
             f"{len(streams)} video streams (streams: {kinds}); expected one"
         )
-    context = streams[0].codec_context
-    if context is None:
+    if streams[0].codec_context is None:
         raise UnsupportedImageError("no decoder for the video's codec; expected one of FFmpeg's")
-    num_pixels = context.width * context.height
-    if num_pixels > max_pixels:
-        raise TooLargeError(
-            f"frames of {context.width}x{context.height} are {num_pixels} pixels; limits.pixels "
-            f"allows {max_pixels}"
-        )
-    if not num_pixels:
-        raise UndecodableError("the video has no size: damaged, truncated or encrypted")
     return streams[0]
+
+
+def _require_size(video: Any, max_pixels: int) -> None:
+    width, height = video.codec_context.width, video.codec_context.height
+    if width * height > max_pixels:
+        raise TooLargeError(
+            f"frames of {width}x{height} are {width * height} pixels; limits.pixels allows "
+            f"{max_pixels}"
+        )

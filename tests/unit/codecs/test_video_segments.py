@@ -6,7 +6,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -214,5 +213,3 @@ def remux(path: Path, target: Path, first_packet: int) -> Path:
             packet.stream = copy
             out.mux(packet)
     return target
-
-
