@@ -38,7 +38,8 @@ STRICT_OPTIONS = {"err_detect": "crccheck+bitstream+buffer+explode"}
 class Frame:
     """A frame: times in the film's time base, pixels (C,H,W) as `VideoProfile.image` says.
 
-    A duration of 0 is unknown. `lost` names what the frame carries that no output holds.
+    A duration of 0 is unknown. `lost` names what the first frame of a segment carries that no
+    output holds; it is empty for the others.
     """
 
     pts: int
@@ -64,10 +65,13 @@ def iter_frames(
             if not _is_inside(frame, segment):
                 continue
             _check_frame(frame, profile, config)
-            times.append(frame.pts)
             with translated(film.file):
                 pixels = converter.to_pixels(frame)
-            yield Frame(frame.pts, frame.duration or 0, pixels, lost_side_data(frame))
+                # PyAV never frees a frame whose side data was looked at, until Python's garbage is
+                # collected: once a segment is what memory allows.
+                lost = () if times else lost_side_data(frame)
+            times.append(frame.pts)
+            yield Frame(frame.pts, frame.duration or 0, pixels, lost)
             if len(times) == segment.num_frames and segment.end_pts is not None:
                 break
     if digest_times(times) != segment.pts_digest:

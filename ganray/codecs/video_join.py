@@ -5,7 +5,9 @@ and subtitles are copied packet by packet; tags, chapters, colour, rotation and 
 kept, and what the container does not hold is named.
 """
 
+import errno
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import merge
@@ -28,11 +30,12 @@ from ganray.codecs.video_segments import SegmentPlan
 from ganray.codecs.video_source import Film, VideoSource, open_film, require_av
 from ganray.codecs.video_staging import StagedPacket, read_packets, read_segment_footer
 from ganray.codecs.video_streams import Copies, Copy, add_copies, demux_copies, kept_tags
-from ganray.errors import UndecodableError
+from ganray.errors import StorageError, UndecodableError, UnsupportedImageError
 
 HISTORY_TAG = "ganray_history"
 """The tag that says by what a film was restored."""
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FLUSH_PACKETS, BITEXACT = 0x200, 0x400
 FIRST_PACKETS = 256
 """Packets among which the first of each copied stream is looked for, to see if it precedes 0."""
@@ -67,7 +70,8 @@ def join(
     """
     try:
         joiner = _Joiner(output, staged, path)
-        with open_film(source, output.profile.width * output.profile.height) as film:
+        max_pixels = output.profile.width * output.profile.height
+        with open_film(source, max_pixels) as film, _refusals(output, path):
             joiner.write(film, history)
     except BaseException:
         path.unlink(missing_ok=True)
@@ -78,6 +82,19 @@ def join(
         lost=joiner.lost,
         extras=tuple(joiner.extras),
     )
+
+
+@contextmanager
+def _refusals(output: VideoOutput, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except require_av().error.FFmpegError as error:
+        if error.errno in NO_ROOM:
+            raise StorageError(f"{path}: cannot be written ({error}); free some room") from error
+        raise UnsupportedImageError(
+            f"FFmpeg's muxer refuses the film as {output.config.output_container} ({error}); set "
+            "another container"
+        ) from error
 
 
 class _Joiner:
@@ -123,7 +140,7 @@ class _Joiner:
             copies = add_copies(film, target, container, lambda: self._add_video(target))
             self._lost.extend(copies.lost)
             target.start_encoding()
-            times = _TickTimes(self._path, tick) if is_matroska else _SameTimes()
+            times = _TickTimes(self._path, tick, target) if is_matroska else _SameTimes()
             self._mux(film, target, copies, times)
         if isinstance(times, _TickTimes):
             edit_header(self._path, self._header_edit(tick, times.delays))
@@ -222,11 +239,14 @@ class _SameTimes:
 class _TickTimes:
     """Times of Matroska: ticks, and none before 0, where a track's delay is added first."""
 
-    def __init__(self, path: Path, tick: int) -> None:
+    def __init__(self, path: Path, tick: int, target: Any) -> None:
         self.delays: dict[int, int] = {}
         self._tick = tick
         self._written = read_delays(path)
         self._offsets: dict[int, int] = {}
+        # Attachments are streams of PyAV's and no tracks of Matroska's.
+        tracks = [stream.index for stream in target.streams if stream.type != "attachment"]
+        self._numbers = {index: number for number, index in enumerate(tracks, 1)}
 
     def begin(
         self, plan: SegmentPlan, video: Any, base: Fraction, first: list[tuple[Copy, Any]]
@@ -238,9 +258,10 @@ class _TickTimes:
             index = packet.stream_index
             earliest[index] = min(ticks, earliest.get(index, 0))
         for index, ticks in earliest.items():
-            written = self._written.get(index + 1, 0)
+            number = self._numbers[index]
+            written = self._written.get(number, 0)
             delay = written if _rounded(written, self._tick) >= -ticks else -ticks * self._tick
-            self.delays[index + 1] = delay
+            self.delays[number] = delay
             # The muxer adds what it has written, in its milliseconds.
             self._offsets[index] = _rounded(delay, self._tick) - _rounded(written, MILLISECOND)
 

@@ -32,6 +32,7 @@ from ganray.errors import UndecodableError
 MILLISECOND = 1_000_000
 """Nanoseconds of FFmpeg's tick."""
 USUAL_TICK = 1_000
+MOST_PARTS = 100_000
 LONGEST_CLUSTER = 30_000
 """Ticks: a block's time is a 16-bit number after its cluster's."""
 HEADER_PADDING_BYTES = 2048
@@ -77,11 +78,8 @@ def choose_tick(video: Fraction, others: Sequence[Fraction]) -> int:
     if bases[0].denominator > 1:
         return min(USUAL_TICK, limit)
     exact = int(bases[0])
-    return next(
-        exact // parts
-        for parts in range(1, exact + 1)
-        if not exact % parts and exact // parts <= limit
-    )
+    divisors = (exact // parts for parts in range(1, MOST_PARTS) if exact % parts == 0)
+    return next((tick for tick in divisors if tick <= limit), min(USUAL_TICK, limit))
 
 
 def to_ticks(pts: int, time_base: Fraction, tick: int) -> int:

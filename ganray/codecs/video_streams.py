@@ -95,11 +95,12 @@ def _add_copy(film: Film, stream: Any, output: Any, container: str) -> Copy | No
         )
         attached.metadata.update(kept_tags(stream.metadata.items()))
         return None
-    if disposition & ATTACHED_PICTURE and container == "matroska":
-        _attach_picture(film, stream, output)
+    if disposition & ATTACHED_PICTURE:
+        # FFmpeg's mp4 holds either covers or tags of any name, our history among them.
+        if container == "matroska":
+            _attach_picture(film, stream, output)
         return None
-    is_picture = stream.type == "video" and disposition & ATTACHED_PICTURE
-    if stream.type not in ("audio", "subtitle") and not is_picture:
+    if stream.type not in ("audio", "subtitle"):
         return None
     is_text = (
         stream.type == "subtitle"

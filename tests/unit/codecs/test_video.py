@@ -7,6 +7,7 @@ from typing import Any
 
 import av
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -329,6 +330,61 @@ def test_covers_and_attachments_go_along(tmp_path: Path) -> None:
     assert any("font" in name or "attachment" in name for name in lost)
 
 
+def test_a_cover_of_mp4_goes_into_matroska(tmp_path: Path) -> None:
+    art = write_film(tmp_path / "art.mkv", Film(codec="mjpeg", pixel_format="yuvj420p", options={}))
+    ((_, cover), *_), *_ = packets(art, "video")
+    plain = write_film(tmp_path / "plain.mp4", Film(audio="aac"))
+    path = tmp_path / "film.mp4"
+    with av.open(str(plain)) as film, av.open(str(art)) as pictures, av.open(str(path), "w") as out:
+        picture = out.add_stream_from_template(pictures.streams.video[0], opaque=True)
+        picture.disposition = 0x400
+        copies = [out.add_stream_from_template(s, opaque=True) for s in list(film.streams)[:2]]
+        packet = av.Packet(cover)
+        packet.pts = packet.dts = 0
+        packet.time_base, packet.stream = Fraction(1, 1000), picture
+        out.mux(packet)
+        for packet in film.demux(*list(film.streams)[:2]):
+            if packet.size:
+                packet.stream = copies[packet.stream_index]
+                out.mux(packet)
+    restored = restore(path, tmp_path)
+    with av.open(str(restored.path)) as film:
+        (stream,) = (s for s in film.streams.video if int(s.disposition) & 0x400)
+        assert bytes(next(iter(film.demux(stream)))) == cover
+    (before,), (after,) = packets(path, "audio"), packets(restored.path, "audio")
+    assert [data for _, data in after] == [data for _, data in before]
+    assert after[0][0] < 0
+    lost = restore(path, tmp_path, codec="h264").joined.lost
+    assert any(name.startswith("video stream") and "mjpeg" in name for name in lost)
+
+
+def test_tracks_behind_an_attachment_keep_their_times(tmp_path: Path) -> None:
+    plain = write_film(tmp_path / "plain.mp4", Film(audio="aac"))
+    path = tmp_path / "film.mkv"
+    with av.open(str(plain)) as film, av.open(str(path), "w") as out:
+        out.add_attachment("font.ttf", "font/ttf", b"a font")
+        copies = [out.add_stream_from_template(s, opaque=True) for s in list(film.streams)[:2]]
+        for packet in film.demux(*list(film.streams)[:2]):
+            if packet.size:
+                packet.stream = copies[packet.stream_index]
+                out.mux(packet)
+    restored = restore(path, tmp_path)
+    assert packets(restored.path, "audio") == packets(path, "audio")
+    assert plain_times(restored.path) == plain_times(path)
+
+
+def test_streams_that_nothing_holds_are_named(tmp_path: Path) -> None:
+    path = write_film(tmp_path / "film.mov", Film(chapters=True))
+    data = path.read_bytes()
+    # Its titles of chapters become what a camera says of itself.
+    for name, other in ((b"chap", b"none"), (b"chpl", b"none"), (b"text", b"gpmd")):
+        data = data.replace(name, other)
+    path.write_bytes(data)
+    restored = restore(path, tmp_path)
+    assert restored.profile.chapters == ()
+    assert "data stream 1 (bin_data, SubtitleHandler)" in restored.joined.lost
+
+
 def test_what_the_change_of_pixels_loses_is_named(tmp_path: Path) -> None:
     restored = restore(write_film(tmp_path / "film.mp4", Film()), tmp_path)
     assert restored.joined.lost == ("pixel format yuv420p: RGB is stored, as it was restored",)
@@ -423,6 +479,22 @@ def test_what_a_worker_says_of_its_segment_reaches_the_one_that_joins(tmp_path: 
     joined = join(output, source, staged=staged, path=tmp_path / "out.mkv", history="")
     assert [extra["trust"] for extra in joined.extras] == [0, 1, 2]
     assert joined.num_frames == count_frames(local_source(tmp_path / "out.mkv"), max_pixels=LIMIT)
+
+
+def test_memory_does_not_grow_with_the_number_of_frames(tmp_path: Path) -> None:
+    film = Film(width=480, height=270, times=tuple(range(0, 100 * 512, 512)))
+    source, profile, plan = cut(write_film(tmp_path / "film.mp4", film), 10**6)
+    output = VideoOutput(profile, VideoConfig(), 1)
+    memory: list[int] = []
+
+    def frames() -> Any:
+        for frame in iter_frames(source, profile, plan.segments[0], VideoConfig()):
+            memory.append(psutil.Process().memory_info().rss)
+            yield frame
+
+    encode_segment(output, plan.segments[0], frames=frames(), path=tmp_path / "segment")
+    # The 70 frames between are 27 MB.
+    assert memory[-1] - memory[30] < 12e6
 
 
 # Configuration

@@ -1,4 +1,5 @@
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -94,6 +95,19 @@ def test_wherever_it_is_cut_the_film_is_the_same(
     parts = decode_all(path, segment_frames, threads=threads)
     assert [frame.pts for frame in parts] == [frame.pts for frame in whole]
     assert all((a.pixels == b.pixels).all() for a, b in zip(parts, whole, strict=True))
+
+
+def test_segments_decode_in_several_threads_at_once(tmp_path: Path) -> None:
+    path = write_film(tmp_path / "film.mp4", Film(times=VFR))
+    source, profile, plan = cut(path, 4)
+    config = VideoConfig()
+    with ThreadPoolExecutor(4) as pool:
+        parts = pool.map(
+            lambda segment: list(iter_frames(source, profile, segment, config)), plan.segments
+        )
+        frames = [frame for part in parts for frame in part]
+    whole = decode_all(path, 10**6)
+    assert all((a.pixels == b.pixels).all() for a, b in zip(frames, whole, strict=True))
 
 
 def test_equal_films_have_equal_plans(tmp_path: Path) -> None:
