@@ -8,13 +8,18 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from ganray.codecs import catalog, photo
+from ganray.codecs.catalog import DEFAULTS, Codecs, family_of, is_image, is_tiff
+from ganray.codecs.files import probe_file
+from ganray.codecs.geo import describe_geo, is_geo
+from ganray.codecs.video import VideoSource, probe_video
 from ganray.config import Section
 from ganray.errors import CodecError, StorageError, UnreachableError
+from ganray.raster.image import Profile
 from ganray.storage import ObjectInfo, Store
 
 HEADER_BYTES = 64 * 1024
 PROBE_THREADS = 16
+NO_LIMIT = 2**62
 RESERVED_PREFIX = "_ganray/"
 
 
@@ -67,7 +72,9 @@ def list_images(store: Store, selection: Selection) -> Iterator[ObjectInfo]:
             yield info
 
 
-def probe_all(store: Store, infos: Iterator[ObjectInfo]) -> Iterator[Input | Unreadable]:
+def probe_all(
+    store: Store, infos: Iterator[ObjectInfo], codecs: Codecs = DEFAULTS
+) -> Iterator[Input | Unreadable]:
     """Probe headers by several threads, in order, a bounded number ahead.
 
     Raises UnreachableError if the store is gone; an unreadable header is a value.
@@ -75,24 +82,17 @@ def probe_all(store: Store, infos: Iterator[ObjectInfo]) -> Iterator[Input | Unr
     with ThreadPoolExecutor(PROBE_THREADS) as pool:
         ahead: list[Future[Input | Unreadable]] = []
         for info in infos:
-            ahead.append(pool.submit(probe_input, store, info))
+            ahead.append(pool.submit(probe_input, store, info, codecs))
             if len(ahead) >= 4 * PROBE_THREADS:
                 yield ahead.pop(0).result()
         for future in ahead:
             yield future.result()
 
 
-def probe_input(store: Store, info: ObjectInfo) -> Input | Unreadable:
-    """Read one header; where the first bytes do not hold it, the whole file."""
+def probe_input(store: Store, info: ObjectInfo, codecs: Codecs = DEFAULTS) -> Input | Unreadable:
+    """Read one header."""
     try:
-        catalog.require_codec(info.key)
-        head = store.read(info.key, 0, HEADER_BYTES)
-        try:
-            profile, height, width = photo.probe(head)
-        except CodecError:
-            if info.num_bytes <= HEADER_BYTES:
-                raise
-            profile, height, width = photo.probe(store.read(info.key))
+        profile, height, width = _probe(store, info, codecs)
     except UnreachableError:
         raise
     except (CodecError, StorageError) as error:
@@ -109,13 +109,29 @@ def probe_input(store: Store, info: ObjectInfo) -> Input | Unreadable:
     )
 
 
+def _probe(store: Store, info: ObjectInfo, codecs: Codecs) -> tuple[Profile, int, int]:
+    """Profile, height and width, by the whole file where its first bytes do not hold the header."""
+    if family_of(info.key) == "video":
+        profile = probe_video(VideoSource(store, info.key), codecs.video, max_pixels=NO_LIMIT)
+        return profile.image, profile.height, profile.width
+    if is_tiff(info.key) and is_geo(store, info.key):
+        return describe_geo(store.uri, info.key, codecs.geo)
+    head = store.read(info.key, 0, HEADER_BYTES)
+    try:
+        return probe_file(info.key, head, codecs)
+    except CodecError:
+        if info.num_bytes <= HEADER_BYTES:
+            raise
+        return probe_file(info.key, store.read(info.key), codecs)
+
+
 def speakable(key: str) -> str:
     """A key that can be written down: what is not UTF-8 in it is escaped."""
     return key.encode(errors="backslashreplace").decode()
 
 
 def is_selected(key: str, selection: Selection) -> bool:
-    if not catalog.is_image(key):
+    if not is_image(key):
         return False
     included = any(fnmatchcase(key, glob) for glob in selection.include)
     return included and not any(fnmatchcase(key, glob) for glob in selection.exclude)

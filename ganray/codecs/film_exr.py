@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import Any
 
 import numpy as np
-import OpenImageIO
 from numpy.typing import NDArray
 
 from ganray.codecs.film_exr_header import (
@@ -93,7 +94,7 @@ def encode_exr(image: Image, compression: str, history: str, scale: int) -> byte
     spec = _spec(image.profile, details, pixels.shape, scale)
     spec.attribute("compression", _output_compression(details.header, compression))
     with memory_file() as path:
-        output = OpenImageIO.ImageOutput.create("openexr")
+        output = _library().ImageOutput.create("openexr")
         assert output is not None, "OpenImageIO without OpenEXR"
         written = output.open(str(path), spec) and output.write_image(interleave(pixels))
         if not (output.close() and written):
@@ -138,9 +139,10 @@ def _band_order(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _read(path: str, kind: str) -> tuple[NDArray[np.generic], tuple[str, ...]]:
-    picture = OpenImageIO.ImageInput.open(path)
+    library = _library()
+    picture = library.ImageInput.open(path)
     if picture is None:
-        raise UndecodableError(f"damaged or truncated EXR: {_reason(OpenImageIO.geterror())}")
+        raise UndecodableError(f"damaged or truncated EXR: {_reason(library.geterror())}")
     try:
         names = tuple(picture.spec().channelnames)
         samples = picture.read_image(0, 0, 0, len(names), kind)
@@ -170,16 +172,15 @@ def _reason(message: str) -> str:
     return lines[0].partition("): ")[2] or lines[0]
 
 
-def _spec(
-    profile: Profile, details: ExrDetails, shape: tuple[int, ...], scale: int
-) -> OpenImageIO.ImageSpec:
+def _spec(profile: Profile, details: ExrDetails, shape: tuple[int, ...], scale: int) -> Any:
     header = details.header
     kinds = {channel.name: channel.kind for channel in header.channels}
-    spec = OpenImageIO.ImageSpec(shape[2], shape[1], shape[0], _FORMATS[max(kinds.values())])
+    library = _library()
+    spec = library.ImageSpec(shape[2], shape[1], shape[0], _FORMATS[max(kinds.values())])
     spec.channelnames = details.channels
     if len(set(kinds.values())) > 1:
         spec.channelformats = tuple(
-            OpenImageIO.TypeDesc(_FORMATS[kinds[name]]) for name in details.channels
+            library.TypeDesc(_FORMATS[kinds[name]]) for name in details.channels
         )
     data = header.window(b"dataWindow").scale(scale)
     display = header.window(b"displayWindow").scale(scale)
@@ -207,3 +208,8 @@ def _with_specials(image: Image, details: ExrDetails, scale: int) -> Pixels:
     blocks = image.pixels.copy().reshape(num_bands, height // scale, scale, width // scale, scale)
     blocks[:, rows, :, columns, :] = values.T[:, :, np.newaxis, np.newaxis]
     return blocks.reshape(image.pixels.shape)
+
+
+def _library() -> Any:
+    """OpenImageIO, which takes a quarter of a second that others than EXR do not need."""
+    return import_module("OpenImageIO")

@@ -35,15 +35,13 @@ from ganray.codecs.geo_tiles import (
 from ganray.codecs.geo_values import fixed_range, percentile_range, type_range
 from ganray.codecs.store_blocks import HeaderReader
 from ganray.codecs.tiff_directories import TagValues, open_tiff
-from ganray.errors import UndecodableError, UnsupportedImageError
-from ganray.raster.image import Pixels, Profile, ValueRange
+from ganray.errors import TooLargeError, UndecodableError, UnsupportedImageError
+from ganray.raster.image import Image, Pixels, Profile, ValueRange
 from ganray.raster.validity import MaskedPixels, pixel_mask
 from ganray.raster.windows import Box
 from ganray.storage import Store, open_store
 
 SUFFIXES = {"geotiff": (".tif", ".tiff")}
-
-LONGEST_SIDE = 2**31 - 1
 
 
 def is_geo(store: Store, key: str) -> bool:
@@ -68,6 +66,21 @@ def describe_geo(uri: str, key: str, config: GeoConfig) -> tuple[Profile, int, i
         raster.close()
 
 
+def read_raster(uri: str, key: str, config: GeoConfig, *, max_pixels: int) -> Image:
+    """All pixels of a raster in the store of a URI, with their mask."""
+    raster = GeoWindows(open_store(uri), key, config)
+    try:
+        if raster.num_pixels > max_pixels:
+            raise TooLargeError(
+                f"{raster.width}x{raster.height} is {raster.num_pixels} pixels; limits.pixels "
+                f"allows {max_pixels}"
+            )
+        found = raster.read(Box(0, 0, raster.height, raster.width))
+        return Image(found.pixels, raster.profile, found.mask)
+    finally:
+        raster.close()
+
+
 def read_geo_box(uri: str, key: str, box: Box, config: GeoConfig) -> MaskedPixels:
     """The pixels of a raster inside a box, for a process that is called once."""
     raster = GeoWindows(open_store(uri), key, config)
@@ -75,18 +88,6 @@ def read_geo_box(uri: str, key: str, box: Box, config: GeoConfig) -> MaskedPixel
         return raster.read(box)
     finally:
         raster.close()
-
-
-def require_encodable(profile: Profile, codec: str, height: int, width: int) -> None:
-    """Raise UnsupportedImageError unless a format keeps such a raster."""
-    if codec not in ("geotiff", "tiff"):
-        raise UnsupportedImageError(
-            f"{codec} would lose the georeference and bands of a GeoTIFF; set output.format=same"
-        )
-    if max(height, width) > LONGEST_SIDE:
-        raise UnsupportedImageError(
-            f"the output would be {width}x{height}; GDAL holds at most {LONGEST_SIDE} a side"
-        )
 
 
 class GeoWindows:

@@ -11,13 +11,16 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
+from ganray.errors import UnsupportedImageError
+
 _START = b"\xff\xd8"
 _FIRST_APPLICATION, _LAST_APPLICATION, _COMMENT, _SCAN = 0xE0, 0xEF, 0xFE, 0xDA
 _JFIF_BYTES = 20
 """What imagecodecs begins with: the start and a segment that says JFIF."""
 
-_LARGEST_FACTOR = 1.5
-"""Noise at the best quality is 1.4 times as large as its samples."""
+_END = b"\xff\xd9"
+_LARGEST_FACTOR = 4
+"""Noise of two values at the best quality is 1.9 times as large as its samples."""
 
 _TABLES_BYTES = 4096
 
@@ -28,10 +31,12 @@ def encode_jpeg(samples: NDArray[np.generic], quality: int, metadata: bytes) -> 
     `metadata` is a JPEG of any picture of the same bands, whose metadata the result gets.
     """
     head = _START + _metadata(metadata)
-    room = np.empty(len(head) + int(_LARGEST_FACTOR * samples.nbytes) + _TABLES_BYTES, np.uint8)
+    room = np.empty(len(head) + _LARGEST_FACTOR * samples.nbytes + _TABLES_BYTES, np.uint8)
     # The end of the head takes the place of JFIF's segment.
     behind: Any = room[len(head) - _JFIF_BYTES :]
     stream = imagecodecs.jpeg8_encode(samples, level=quality, subsampling="444", out=behind)
+    if bytes(stream[-len(_END) :]) != _END:
+        raise UnsupportedImageError("its JPEG needs more room than JPEGs do; lower jpeg_quality")
     room[: len(head)] = np.frombuffer(head, np.uint8)
     return room[: len(head) - _JFIF_BYTES + len(stream)].tobytes()
 

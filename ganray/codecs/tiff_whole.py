@@ -34,8 +34,13 @@ def open_tiff_bytes(data: bytes, num_bytes: int | None = None) -> TiffWindows:
 
 def encode_tiff(image: Image, options: OutputConfig, history: str) -> bytes:
     """Encode pixels and profile as one TIFF; `history` becomes a line of ImageHistory."""
-    layout = _layout(image, options, history)
-    run = encode_run(layout, 0, image.pixels)
+    return assemble_whole(_layout(image, options, history), image)
+
+
+def assemble_whole(layout: TiffLayout, image: Image) -> bytes:
+    """The file of a layout of one window, with the image's pixels and mask."""
+    mask = image.mask if layout.has_mask else None
+    run = encode_run(layout, 0, image.pixels, mask=mask)
     file = _Growing(run)
     assemble(layout, [RunSource("", len(run))], read=file.read, sink=file)
     return b"".join(file.parts)

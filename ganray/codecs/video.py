@@ -10,7 +10,7 @@ rounding and goes one way by default, FFV1 stores the restored RGB bit for bit, 
 names the change. `pixel_format=same` converts back instead, and is off by a step or two.
 """
 
-from ganray.codecs.video_config import VideoConfig, output_suffix
+from ganray.codecs.video_config import SUFFIXES, VideoConfig, output_suffix
 from ganray.codecs.video_encoding import VideoOutput, encode_segment, require_encodable
 from ganray.codecs.video_frames import Frame, iter_frames
 from ganray.codecs.video_join import JoinedFilm, StagedFilm, join
@@ -18,14 +18,6 @@ from ganray.codecs.video_profile import VideoProfile, probe_video
 from ganray.codecs.video_segments import Segment, SegmentPlan, count_frames, scan_segments
 from ganray.codecs.video_source import VideoSource, local_source
 from ganray.codecs.video_staging import StagedSegment, read_local
-
-SUFFIXES = {
-    "mp4": (".mp4", ".m4v"),
-    "mov": (".mov",),
-    "matroska": (".mkv", ".webm"),
-    "avi": (".avi",),
-}
-"""Suffixes of each container that is read."""
 
 __all__ = [
     "SUFFIXES",

@@ -6,6 +6,14 @@ from pydantic import Field, model_validator
 
 from ganray.config import Section
 
+SUFFIXES = {
+    "mp4": (".mp4", ".m4v"),
+    "mov": (".mov",),
+    "matroska": (".mkv", ".webm"),
+    "avi": (".avi",),
+}
+"""Suffixes of each container that is read."""
+
 CONTAINERS = {"ffv1": "matroska", "prores": "mov", "h264": "mp4"}
 """The container of each codec that `auto` chooses."""
 

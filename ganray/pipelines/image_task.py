@@ -8,8 +8,18 @@ from dataclasses import replace
 import numpy as np
 
 from ganray import __version__
-from ganray.codecs import catalog, photo
-from ganray.codecs.tiff_remote import describe_tiff
+from ganray.codecs.catalog import family_of, is_tiff
+from ganray.codecs.files import (
+    RASTER,
+    decode_file,
+    encode_file,
+    lost_in,
+    probe_file,
+    require_encodable,
+)
+from ganray.codecs.geo import read_raster
+from ganray.codecs.geo_whole import raster_validity
+from ganray.codecs.stac import Lineage, item_key, stac_item
 from ganray.errors import (
     CodecError,
     DistrustedError,
@@ -19,6 +29,7 @@ from ganray.errors import (
     StorageError,
     TooLargeError,
     UnreachableError,
+    UnsupportedImageError,
 )
 from ganray.ledger import LedgerRow
 from ganray.pipelines.overlap import PausingBudget
@@ -26,17 +37,22 @@ from ganray.pipelines.restore_config import TrustConfig
 from ganray.pipelines.restore_orders import Outcome, Pending, RestoreJob, Scene, SceneFound
 from ganray.pipelines.restore_tools import RestoreTools, out_of_memory
 from ganray.pipelines.scenes import (
+    Shown,
+    describe,
     find_picture_scene,
-    find_tiff_scene,
-    is_tiff,
+    find_ranged_scene,
     output_codec,
+    present,
+    reader_of,
     require_bytes,
 )
-from ganray.raster.image import Image, Pixels, empty_pixels
+from ganray.raster.filling import fill
+from ganray.raster.image import Image, Pixels, Profile, empty_pixels
+from ganray.raster.validity import EVERYWHERE, MaskedPixels, Validity, hold, repeat
 from ganray.raster.windows import Box, place
 from ganray.restoration.canvas import RestoredWindow, WindowTask
 from ganray.restoration.guard import Trust, TrustMeter
-from ganray.restoration.restorer import require_bands, window_tasks
+from ganray.restoration.restorer import window_tasks
 
 # A file of which one request reads all is not asked for its header first.
 SMALL_FILE_BYTES = 2**20
@@ -60,6 +76,9 @@ class ImageTask:
         self._error: GanrayError | None = None
         self._scene: Scene | None = None
         self._image: Image | None = None
+        self._shown = Shown((), None)
+        self._validity = EVERYWHERE
+        self._seen: Pixels = np.empty((0, 0, 0), np.uint8)
         self._restored: Pixels | None = None
         self._num_missing = self._num_windows = 0
         self._seam_error: float | None = None
@@ -77,43 +96,76 @@ class ImageTask:
         self._own_seconds += time.perf_counter() - begin
 
     def _load(self, budget: PausingBudget) -> None:
-        tools, limits = self.tools, self.tools.job.config.limits
-        catalog.require_codec(self.item.key)
+        tools, key, limits = self.tools, self.item.key, self.tools.job.config.limits
         require_bytes(self.item, limits.bytes)
-        if is_tiff(self.item.key) and self.item.num_bytes > SMALL_FILE_BYTES:
-            self._scene = find_tiff_scene(
-                tools.job, self.item, lambda uri, key: tools.guarded(describe_tiff, uri, key)
-            )
+        if family_of(key) == "video":
+            raise UnsupportedImageError("films are not restored yet; expected an image")
+        reader = reader_of(tools.source, key) if is_tiff(key) else "whole"
+        is_ranged = reader == "geo" or (reader == "tiff" and self.item.num_bytes > SMALL_FILE_BYTES)
+        if is_ranged:
+            self._scene = find_ranged_scene(tools.job, self.item, reader, tools.guarded)
             if self._scene is not None:
                 return
-        require_bytes(self.item, limits.pixels * BYTES_PER_PIXEL, "limits.pixels")
-        data = tools.source.read(self.item.key)
-        profile, height, width = tools.guarded(photo.probe, data)
-        require_bands(profile.num_bands - (profile.alpha is not None), tools.job.bands)
+        self._image = self._read_raster(budget) if reader == "geo" else self._read_file(budget)
+        self._show(self._image)
+
+    def _read_raster(self, budget: PausingBudget) -> Image:
+        """A raster that is small: its pixels come from the store by ranges."""
+        tools, config = self.tools, self.tools.job.config
+        profile, height, width = describe(tools.job, self.item.key, "geo", tools.guarded)
+        self._admit(budget, profile, height, width)
+        return tools.guarded(
+            read_raster,
+            tools.source.uri,
+            self.item.key,
+            config.geo,
+            max_pixels=config.limits.pixels,
+        )
+
+    def _read_file(self, budget: PausingBudget) -> Image:
+        tools, key, config = self.tools, self.item.key, self.tools.job.config
+        require_bytes(self.item, config.limits.pixels * BYTES_PER_PIXEL, "limits.pixels")
+        data = tools.source.read(key)
+        profile, height, width = tools.guarded(probe_file, key, data, config.codecs)
         self._scene = find_picture_scene(tools.job, self.item, profile, height, width)
         if self._scene is not None:
-            return
-        scale, codec = tools.job.scale, output_codec(tools.job, profile.codec)
-        photo.require_encodable(profile, codec, height * scale, width * scale)
+            return Image(np.empty((0, 0, 0), profile.dtype), profile)
+        self._admit(budget, profile, height, width)
+        limit = config.limits.pixels
+        return tools.guarded(decode_file, key, data, config.codecs, max_pixels=limit)
+
+    def _admit(self, budget: PausingBudget, profile: Profile, height: int, width: int) -> None:
+        """Refuse what could not be restored or written, then wait for its memory."""
+        job = self.tools.job
+        present(job, profile)
+        codec = output_codec(job, profile.codec)
+        require_encodable(profile, codec, height * job.scale, width * job.scale)
         sample_bytes = profile.num_bands * np.dtype(profile.dtype).itemsize
-        copies = 1 + tools.job.scale**2
-        if height * width <= limits.pixels:
-            self.held_bytes = budget.acquire(height * width * sample_bytes * copies)
-        self._image = tools.guarded(photo.decode, data, max_pixels=limits.pixels)
+        if height * width <= job.config.limits.pixels:
+            self.held_bytes = budget.acquire(height * width * sample_bytes * (1 + job.scale**2))
+
+    def _show(self, image: Image) -> None:
+        """Make of an image what a generator can see: values everywhere, in a type it takes."""
+        if self._scene is not None:
+            return
+        self._shown = present(self.tools.job, image.profile)
+        self._validity = validity_of(image)
+        seen = fill(image.pixels, self._validity.bands(image.pixels, image.mask))
+        self._seen = seen.astype(np.float32) if seen.dtype == np.float16 else seen
 
     def windows(self) -> Iterator[WindowTask]:
         """The image's windows; none if it has failed, or has become a scene."""
-        if self._error is not None or self._image is None:
+        if self._error is not None or self._scene is not None or self._image is None:
             return
-        pixels, alpha = self._image.pixels, self._image.profile.alpha
         job = self.tools.job
-        bands, height, width = pixels.shape
+        bands, height, width = self._seen.shape
         grid = job.grid(height, width)
         self._num_missing = grid.num_windows
         self._num_windows = grid.num_windows
         self._seam_error = self.tools.seam_error(is_one_patch=grid.is_one_patch)
         self._meter = TrustMeter(bands)
-        yield from window_tasks(pixels, grid, alpha, token=self)
+        for task in window_tasks(self._seen, grid, None, token=self):
+            yield replace(task, parts=self._shown.parts, ranges=self._shown.ranges)
 
     def collect(self, restored: RestoredWindow) -> bool:
         """Put one window into its place."""
@@ -153,6 +205,7 @@ class ImageTask:
             assert error is not None
             row = failed_row(self.tools.job, self.item, error, self.attempts)
         self._image = self._restored = None
+        self._seen = np.empty((0, 0, 0), np.uint8)
         return replace(row, seconds=self._own_seconds + self.device_seconds)
 
     def _write(self) -> LedgerRow:
@@ -163,11 +216,12 @@ class ImageTask:
         trust = self._meter.result()
         flags = check_trust(trust, self._seam_error, config.trust)
         codec = output_codec(tools.job, image.profile.codec)
-        content = photo.encode(
-            Image(self._restored, image.profile), codec, config.output, tools.history
-        )
+        scale = tools.job.scale
+        finished = finish(self._restored, image, self._validity, scale)
+        content = encode_file(finished, codec, config.codecs, tools.history, scale=scale)
         output = tools.job.output_key(self.item.key)
         tools.target.write(output, content)
+        write_stac(tools, image.profile, image.pixels.shape[1:], output, self.item)
         _, height, width = image.pixels.shape
         row = restored_row(tools, self.item, trust, flags)
         return replace(
@@ -180,8 +234,47 @@ class ImageTask:
             input_pixels=height * width,
             output_pixels=height * width * tools.job.scale**2,
             seam_error=self._seam_error,
-            lost=", ".join(image.profile.lost),
+            lost=", ".join((*image.profile.lost, *lost_in(image.profile, codec))),
         )
+
+
+def validity_of(image: Image) -> Validity:
+    """What says where an image has values."""
+    if image.profile.codec == RASTER:
+        return raster_validity(image.profile)
+    return EVERYWHERE if image.mask is None else Validity("mask")
+
+
+def finish(restored: Pixels, source: Image, validity: Validity, scale: int) -> Image:
+    """What is to be encoded: what had no value stays as it was, and the type is the input's."""
+    dtype = source.pixels.dtype
+    if dtype == np.float16:
+        largest = float(np.finfo(np.float16).max)
+        restored = np.clip(restored, -largest, largest).astype(dtype)
+    held = hold(restored, MaskedPixels(source.pixels, source.mask), validity, scale)
+    mask = None if source.mask is None else repeat(source.mask, scale)
+    return Image(held, source.profile, mask)
+
+
+def write_stac(
+    tools: RestoreTools, profile: Profile, shape: tuple[int, ...], output: str, item: Pending
+) -> None:
+    """The STAC item beside a restored raster, where that is asked for; `shape` is the input's."""
+    if profile.codec != RASTER or not tools.job.config.geo.stac:
+        return
+    job = tools.job
+    lineage = Lineage(
+        version=__version__,
+        generator=job.generator_digest,
+        config=job.config.pixel_digest,
+        time=job.started_at,
+        source=f"{tools.source.uri}/{item.key}",
+    )
+    height, width = shape
+    made = stac_item(
+        profile, shape=(height, width), scale=job.scale, output_key=output, lineage=lineage
+    )
+    tools.target.write(item_key(output), made)
 
 
 def attempt(action: Callable[[], None]) -> GanrayError | None:

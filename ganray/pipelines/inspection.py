@@ -1,11 +1,20 @@
 """What a checkpoint or an image is, as ganray understands it."""
 
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from ganray.codecs import catalog, photo
+from ganray.codecs.catalog import DEFAULTS, Codecs, family_of, is_image, is_tiff
+from ganray.codecs.files import probe_file
+from ganray.codecs.geo import describe_geo, is_geo
+from ganray.codecs.video import local_source, probe_video
 from ganray.models.catalog import SHIPPED
 from ganray.models.checkpoint import AS_FOUND, Checkpoint, ReadingConfig, load_checkpoint
-from ganray.storage import read_uri
+from ganray.raster.image import Profile
+from ganray.storage import open_store, read_uri, split_uri
+
+NO_LIMIT = 2**62
+SHOWN_ITEMS = 20
 
 
 def inspect_file(uri: str, reading: ReadingConfig = AS_FOUND) -> dict[str, Any]:
@@ -13,7 +22,7 @@ def inspect_file(uri: str, reading: ReadingConfig = AS_FOUND) -> dict[str, Any]:
 
     `reading` says how a third-party generator is read.
     """
-    if uri not in SHIPPED and catalog.is_image(uri):
+    if uri not in SHIPPED and is_image(uri):
         return _describe_image(uri)
     return _describe_checkpoint(load_checkpoint(uri, reading))
 
@@ -44,9 +53,9 @@ def _describe_source(training: dict[str, Any]) -> dict[str, Any]:
 
 
 def _describe_image(uri: str) -> dict[str, Any]:
-    catalog.require_codec(uri)
-    profile, height, width = photo.probe(read_uri(uri))
-    return {
+    """What ganray understood of an image, and what it would keep."""
+    profile, height, width = _probe(uri, DEFAULTS)
+    description = {
         "kind": "image",
         "codec": profile.codec,
         "width": width,
@@ -54,10 +63,44 @@ def _describe_image(uri: str) -> dict[str, Any]:
         "bands": list(profile.colorinterp),
         "dtype": profile.dtype,
         "bit_depth": profile.bit_depth,
+        "value_range": profile.value_range,
+        "nodata": profile.nodata,
         "resolution": profile.resolution,
         "icc_bytes": len(profile.icc or b""),
         "exif_bytes": len(profile.exif or b""),
         "xmp_bytes": len(profile.xmp or b""),
         "lossless": profile.lossless,
-        "lost": list(profile.lost),
     }
+    return description | describe_details(profile.details) | {"lost": list(profile.lost)}
+
+
+def _probe(uri: str, codecs: Codecs) -> tuple[Profile, int, int]:
+    family = family_of(uri)
+    if family == "video":
+        film = probe_video(local_source(uri), codecs.video, max_pixels=NO_LIMIT)
+        return replace(film.image, lost=film.lost, details=film), film.height, film.width
+    if is_tiff(uri):
+        folder, key = split_uri(uri)
+        if is_geo(open_store(folder), key):
+            return describe_geo(folder, key, codecs.geo)
+    return probe_file(uri, read_uri(uri), codecs)
+
+
+def describe_details(details: object) -> dict[str, Any]:
+    """What a codec knows beyond the profile, in its own words; bytes by their number."""
+    if not is_dataclass(details):
+        return {}
+    found = {f.name: getattr(details, f.name) for f in fields(details) if f.repr}
+    return {name: _in_short(value) for name, value in found.items()}
+
+
+def _in_short(value: object) -> object:
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _in_short(getattr(value, f.name)) for f in fields(value) if f.repr}
+    if isinstance(value, Mapping):
+        return {str(name): _in_short(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_short(item) for item in value[:SHOWN_ITEMS]]
+    return value if isinstance(value, int | float | bool | str | None) else str(value)

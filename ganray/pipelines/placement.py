@@ -47,5 +47,5 @@ def seconds_per_pixel(plan: RestorePlan, side: int = TIMED_SIDE) -> float:
 
 def _pending_pixels(plan: RestorePlan) -> int:
     infos = (ObjectInfo(item.key, item.num_bytes, item.etag) for item in plan.pending)
-    probed = probe_all(open_store(plan.config.source), infos)
+    probed = probe_all(open_store(plan.config.source), infos, plan.config.codecs)
     return sum(item.num_pixels for item in probed if isinstance(item, Input))

@@ -52,13 +52,11 @@ def _prune(run: LatestRun, batch: list[LedgerRow]) -> None:
 def _without_taken_over(run: LatestRun, vanished: Spool[LedgerRow]) -> Iterator[LedgerRow]:
     """The vanished rows, without the outputs that a listed input owns: selected by the run or not,
     since an earlier run may have restored it."""
-    archive, output_format = open_archive(run.config.source), run.config.output.format
+    archive, codecs = open_archive(run.config.source), run.config.codecs
     outputs, rows = (row.output for row in vanished), iter(vanished)
     while names := list(islice(outputs, OUTPUTS_PER_LISTING)):
         listed = list_images(archive, Selection())
-        owned = set(names).intersection(
-            catalog.output_key(info.key, output_format) for info in listed
-        )
+        owned = set(names).intersection(catalog.output_key(info.key, codecs) for info in listed)
         for row in islice(rows, len(names)):
             yield replace(row, output="") if row.output in owned else row
 

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 
 from ganray.claim import Claim, claimed
+from ganray.codecs.catalog import is_tiff
+from ganray.codecs.isolation import IsolatedProcess
 from ganray.config import to_yaml
 from ganray.errors import CodecError, GanrayError, RunFailedError
 from ganray.ledger import Ledger, LedgerRow
@@ -33,7 +35,7 @@ from ganray.pipelines.restore_orders import (
 from ganray.pipelines.restore_plan import RestorePlan, plan_restoration, prepare
 from ganray.pipelines.restore_worker import RestoreWorker
 from ganray.pipelines.scene_book import SceneBook
-from ganray.pipelines.scenes import find_tiff_scene, is_tiff
+from ganray.pipelines.scenes import find_ranged_scene, reader_of
 from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.summary import InputCounts, RunFolder, Summary
 from ganray.pipelines.workers import ray_cluster
@@ -173,15 +175,22 @@ class _Run:
         if len(self.plan.pending) >= self.workers.max:
             return set()
         found = set()
+        limits = self.job.config.limits
+        source = open_store(self.job.config.source)
+        decoder = IsolatedProcess(seconds=limits.seconds, memory_bytes=limits.memory_bytes)
         for item in self.plan.pending:
+            if not is_tiff(item.key):
+                continue
             try:
-                scene = find_tiff_scene(self.job, item) if is_tiff(item.key) else None
+                reader = reader_of(source, item.key)
+                scene = find_ranged_scene(self.job, item, reader, decoder.call)
             except GanrayError:
                 # A worker fails it by name.
                 continue
             if scene is not None:
                 self.scenes.take(SceneFound(scene))
                 found.add(item.key)
+        decoder.close()
         return found
 
     def _workers_for(self, orders: Sequence[WorkOrder]) -> RestoreWorkersConfig:

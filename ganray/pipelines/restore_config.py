@@ -4,7 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ganray.codecs.photo import OutputConfig
+from ganray.codecs.catalog import Codecs
+from ganray.codecs.dicom_profile import DicomConfig
+from ganray.codecs.film import FilmConfig
+from ganray.codecs.geo_config import GeoConfig
+from ganray.codecs.photo_output import OutputConfig
+from ganray.codecs.video_config import VideoConfig
 from ganray.config import Section, digest
 from ganray.manifest import Selection
 from ganray.models.checkpoint import ReadingConfig
@@ -20,7 +25,8 @@ class LimitsConfig(Section):
     """What one input may cost; one that costs more fails by name, its neighbours do not."""
 
     pixels: Positive = 2**27
-    """Pixels of an input that is decoded or written whole: JPEG, PNG, WebP, and small TIFF."""
+    """Pixels of an input that is decoded or written whole, or of one frame of a film; a TIFF is
+    only if it is small."""
     scene_pixels: Positive = 2**36
     """Pixels of a TIFF that is read and written window by window."""
     bytes: Positive = 2**36
@@ -99,6 +105,10 @@ class RestoreConfig(Selection):
     """Compile half precision on CUDA, about twice as fast, for up to a minute at the start of a
     worker; `auto` does where there is enough to restore. CPUs gain nothing and never compile."""
     output: OutputConfig = OutputConfig()
+    geo: GeoConfig = GeoConfig()
+    film: FilmConfig = FilmConfig()
+    dicom: DicomConfig = DicomConfig()
+    video: VideoConfig = VideoConfig()
     max_failed: Fraction = 1.0
     """Fraction of the inputs that may fail before the run stops."""
     retry_failed: bool = False
@@ -113,9 +123,27 @@ class RestoreConfig(Selection):
         return RestorerConfig(window_pixels=self.window_pixels, precision=self.precision)
 
     @property
+    def codecs(self) -> Codecs:
+        return Codecs(
+            output=self.output, geo=self.geo, film=self.film, dicom=self.dicom, video=self.video
+        )
+
+    @property
     def pixel_digest(self) -> str:
-        """Changes with whatever changes the outputs; windows and workers do not."""
-        return digest(self.output, RestorerConfig(precision=self.precision))
+        """Changes with whatever changes the outputs; windows, workers and caches do not."""
+        default = Codecs()
+        same_geo = {"cache_bytes": default.geo.cache_bytes, "max_bands": default.geo.max_bands}
+        same_video = {
+            "threads": default.video.threads,
+            "segment_frames": default.video.segment_frames,
+        }
+        codecs = self.codecs.model_copy(
+            update={
+                "geo": self.geo.model_copy(update=same_geo),
+                "video": self.video.model_copy(update=same_video),
+            }
+        )
+        return digest(codecs, RestorerConfig(precision=self.precision))
 
     @property
     def limits_digest(self) -> str:

@@ -14,14 +14,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ganray.codecs import photo
+from ganray.codecs.catalog import is_tiff
+from ganray.codecs.files import decode_file, encode_file, written_format
+from ganray.codecs.geo import is_geo, read_raster
 from ganray.errors import CodecError, RestorationError, StorageError
 from ganray.pipelines.placement import LARGEST_BYTES, RAY_START_SECONDS
+from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.restore_orders import Pending
 from ganray.pipelines.restore_plan import RestorePlan
 from ganray.raster.image import Image, Pixels
 from ganray.restoration import Restorer
-from ganray.restoration.restorer import require_bands
+from ganray.restoration.presentation import choose_parts
 from ganray.restoration.tiling import PATCH_CORE
 from ganray.storage import Store, open_store
 
@@ -112,25 +115,40 @@ def _measure(
     with _timed(clock, "read"):
         data = source.read(item.key)
     with _timed(clock, "codec"):
-        image = photo.decode(data, max_pixels=config.limits.pixels)
-    bands, height, width = image.pixels.shape
-    require_bands(bands - (image.profile.alpha is not None), restorer.checkpoint.bands)
+        image = _decode(source, item.key, data, config)
+    _, height, width = image.pixels.shape
+    shown = choose_parts(image.profile, config.geo.bands, restorer.checkpoint.bands)
     part = _middle(image.pixels)
     with _timed(clock, "generator"):
-        restored = restorer.restore(part, alpha=image.profile.alpha)
+        for bands in (piece.bands for piece in shown if piece.treatment == "restore"):
+            restorer.restore(_as_eight_bits(part[list(bands)]))
     # The middle alone is restored; the time is that of all of it.
     share = part.shape[1] * part.shape[2] / (height * width)
-    codec = image.profile.codec if config.output.format == "same" else config.output.format
+    # Its own pixels take as long as those of an output of the same size.
+    larger = restorer.scale**2
+    codec = written_format(image.profile.codec, config.codecs)
     begin = time.perf_counter()
-    content = photo.encode(Image(restored, image.profile), codec, config.output, "")
-    clock["codec"] += (time.perf_counter() - begin) / share
+    content = encode_file(image, codec, config.codecs, "", scale=1)
+    clock["codec"] += (time.perf_counter() - begin) * larger
     sample.num_inputs += 1
     sample.input_bytes += item.num_bytes
-    sample.output_bytes += int(len(content) / share)
+    sample.output_bytes += len(content) * larger
     sample.input_pixels += height * width
     sample.read_seconds += clock["read"]
     sample.codec_seconds += clock["codec"]
     sample.generator_seconds += clock["generator"] / share * _halo_factor(restorer, height, width)
+
+
+def _decode(source: Store, key: str, data: bytes, config: RestoreConfig) -> Image:
+    limit = config.limits.pixels
+    if is_tiff(key) and is_geo(source, key):
+        return read_raster(source.uri, key, config.geo, max_pixels=limit)
+    return decode_file(key, data, config.codecs, max_pixels=limit)
+
+
+def _as_eight_bits(pixels: Pixels) -> Pixels:
+    """Any pixels, as something of the same size that a generator takes."""
+    return np.ascontiguousarray(pixels).astype(np.float32).clip(0, 255).astype(np.uint8)
 
 
 def extrapolate(plan: RestorePlan, sample: Sample) -> Estimate:

@@ -2,13 +2,17 @@
 
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 from ganray import __version__
 from ganray.codecs import catalog
 from ganray.errors import DistrustedError, GanrayError, TooLargeError
 from ganray.ledger import LedgerRow
 from ganray.pipelines.restore_config import RestoreConfig
+from ganray.raster.validity import EVERYWHERE, Validity
 from ganray.raster.windows import Grid
+from ganray.restoration.canvas import Part
+from ganray.restoration.generator import ValueRanges
 from ganray.restoration.tiling import Tiling
 
 STAGING_PREFIX = "_ganray/staging/"
@@ -26,9 +30,18 @@ class Pending:
     attempts: int = 0
 
 
+Reader = Literal["tiff", "geo", "whole"]
+"""Who reads the windows of a scene: by ranges ganray's own reader or GDAL; or every worker decodes
+the input whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """An input that is restored window by window, by several workers."""
+    """An input that is restored window by window, by several workers.
+
+    `validity`, `parts` and `ranges` say how its bands are shown to a generator: found once, so
+    that all windows agree.
+    """
 
     item: Pending
     height: int
@@ -38,8 +51,10 @@ class Scene:
     codec: str
     num_windows: int
     staging: str
-    is_ranged: bool
-    """Whether windows are read by ranges; otherwise every worker decodes the input whole."""
+    reader: Reader
+    validity: Validity = EVERYWHERE
+    parts: tuple[Part, ...] = ()
+    ranges: ValueRanges | None = None
 
     @property
     def num_pixels(self) -> int:
@@ -177,7 +192,7 @@ class RestoreJob:
         return f"_ganray/generators/{self.generator_digest}.{device}.json"
 
     def output_key(self, key: str) -> str:
-        return catalog.output_key(key, self.config.output.format)
+        return catalog.output_key(key, self.config.codecs)
 
     def failed_row(
         self, item: Pending, error: GanrayError, *, attempts: int = 0, retry: bool = False

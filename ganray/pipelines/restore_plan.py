@@ -216,19 +216,21 @@ class _Outputs:
 
     def __init__(self, config: RestoreConfig) -> None:
         self._config = config
+        self._codecs = config.codecs
+        self._renames = catalog.renames(self._codecs)
         # Hashes, since a million names would take most of the driver's memory.
         self._seen: set[int] = set()
 
     def add(self, key: str) -> None:
-        if self._config.output.format == "same":
+        output = catalog.output_key(key, self._codecs)
+        if catalog.suffix_of(output) not in self._renames:
             return
-        output = catalog.output_key(key, self._config.output.format)
         if hash(output) in self._seen:
             other = self._find(output, before=key)
             if other is not None:
                 raise ConfigError(
-                    f"{other} and {key} would both be written to {output}; keep "
-                    "output.format=same or exclude one of them"
+                    f"{other} and {key} would both be written to {output}; exclude one of them, or "
+                    "choose another output.format"
                 )
         self._seen.add(hash(output))
 
@@ -236,7 +238,7 @@ class _Outputs:
         for info in list_images(open_store(self._config.source), self._config):
             if info.key >= before:
                 return None
-            if catalog.output_key(info.key, self._config.output.format) == output:
+            if catalog.output_key(info.key, self._codecs) == output:
                 return info.key
         return None
 

@@ -7,20 +7,26 @@ from functools import cached_property
 from time import sleep
 from typing import ParamSpec, TypeVar
 
+import numpy as np
 import torch
 
 from ganray import __version__
-from ganray.codecs import photo
+from ganray.codecs.catalog import family_of, is_tiff
+from ganray.codecs.files import decode_file
+from ganray.codecs.geo import GeoWindows, read_geo_box
+from ganray.codecs.geo_config import GeoConfig
 from ganray.codecs.isolation import IsolatedProcess
 from ganray.codecs.tiff_remote import read_tiff_box
 from ganray.codecs.tiff_windows import TiffWindows
-from ganray.errors import CodecError, NotFoundError, StorageError
+from ganray.errors import CodecError, NotFoundError, RestorationError, StorageError
 from ganray.models.checkpoint import Checkpoint, decode_checkpoint
-from ganray.pipelines.restore_orders import RestoreJob
-from ganray.pipelines.scenes import is_tiff
-from ganray.raster.image import FloatPixels, Image, Pixels, to_float
+from ganray.pipelines.restore_orders import Reader, RestoreJob
+from ganray.pipelines.scenes import present, reader_of
+from ganray.raster.image import FloatPixels, Image, Pixels
+from ganray.raster.validity import MaskedPixels
 from ganray.raster.windows import Box, crop
 from ganray.restoration import Restorer
+from ganray.restoration.generator import Encoding
 from ganray.restoration.qualification import Qualification, device_name, qualify
 from ganray.restoration.restorer import DTYPES, choose_device
 from ganray.storage import Store, open_store
@@ -112,8 +118,24 @@ class RestoreTools:
         decoder: IsolatedProcess = self._own.decoder
         return decoder.call(function, *args, **kwargs)
 
-    def tiff_window(self, key: str, box: Box) -> Pixels:
-        """Pixels (C,h,w) of a TIFF inside `box`, read by ranges; a thread keeps its file open."""
+    def window(self, key: str, reader: Reader, box: Box) -> MaskedPixels:
+        """Pixels of a scene inside `box`, and where they are valid: of a TIFF by ranges, of others
+        from a copy that is kept decoded."""
+        if reader == "whole":
+            return MaskedPixels(crop(self.decoded(key), box))
+        if reader == "tiff":
+            return MaskedPixels(self._tiff_window(key, box))
+        if self._isolated:
+            return self.guarded(read_geo_box, self.source.uri, key, box, self.job.config.geo)
+        if getattr(self._own, "raster_key", "") != key:
+            if hasattr(self._own, "raster"):
+                self._own.raster.close()
+            self._own.raster = GeoWindows(self.source, key, self.job.config.geo)
+            self._own.raster_key = key
+        raster: GeoWindows = self._own.raster
+        return raster.read(box)
+
+    def _tiff_window(self, key: str, box: Box) -> Pixels:
         if self._isolated:
             return self.guarded(read_tiff_box, self.source.uri, key, box)
         if getattr(self._own, "tiff_key", "") != key:
@@ -128,8 +150,10 @@ class RestoreTools:
             if self._decoded is None or self._decoded[0] != key:
                 self._decoded = None
                 data = self.source.read(key)
-                limit = self.job.config.limits.pixels
-                image = self.guarded(photo.decode, data, max_pixels=limit)
+                config = self.job.config
+                image = self.guarded(
+                    decode_file, key, data, config.codecs, max_pixels=config.limits.pixels
+                )
                 self._decoded = key, image.pixels
             return self._decoded[1]
 
@@ -157,29 +181,53 @@ class RestoreTools:
         return self.qualification.seam_error if self.qualification else None
 
     def _sample(self, key: str) -> FloatPixels | None:
-        """The middle of an input's colour bands, gray as the generator sees it; None if it cannot
-        be read, or only at too high a price."""
+        """The middle of what a generator sees of an input; None if it cannot be read, or only at
+        too high a price, or is nothing to be seen at once."""
         try:
             image = self._middle(key)
-        except (CodecError, StorageError):
+            if image is None:
+                return None
+            shown = present(self.job, image.profile)
+        except (CodecError, RestorationError, StorageError):
             return None
-        if image is None:
-            return None
-        bands = [band for band in range(image.pixels.shape[0]) if band != image.profile.alpha]
-        colour = to_float(image.pixels[bands])
+        bands = list(shown.parts[0].bands)
+        ranges = shown.ranges and tuple(shown.ranges[band] for band in bands)
+        stored = torch.from_numpy(np.ascontiguousarray(_signed(image.pixels[bands])))[None]
+        encoding = Encoding(str(image.pixels.dtype), ranges)
+        colour: FloatPixels = encoding.to_unit(stored).nan_to_num(0).clamp(0, 1)[0].numpy()
         return colour.repeat(self.job.bands, 0) if len(bands) == 1 else colour
 
     def _middle(self, key: str) -> Image | None:
         # Before the first input, when nobody watches over this worker yet: always apart.
         num_bytes = self.source.stat(key).num_bytes
+        config = self.job.config
+        if is_tiff(key) and reader_of(self.source, key) == "geo":
+            return self._apart(read_raster_middle, self.source.uri, key, config.geo)
         if is_tiff(key) and num_bytes > WHOLE_TIFF_BYTES:
             return self._apart(read_tiff_middle, self.source.uri, key)
-        if num_bytes > MAX_SAMPLE_BYTES:
+        if num_bytes > MAX_SAMPLE_BYTES or family_of(key) == "video":
             return None
         data = self.source.read(key)
-        image = self._apart(photo.decode, data, max_pixels=self.job.config.limits.pixels)
+        image = self._apart(decode_file, key, data, config.codecs, max_pixels=config.limits.pixels)
+        if image.pixels.dtype == np.float16:
+            return None
         _, height, width = image.pixels.shape
         return Image(crop(image.pixels, _middle_box(height, width)), image.profile)
+
+
+def _signed(pixels: Pixels) -> Pixels:
+    """As `Encoding` takes them: 16 bits without a sign in those with one."""
+    return pixels.view(np.int16) if pixels.dtype == np.uint16 else pixels
+
+
+def read_raster_middle(uri: str, key: str, config: GeoConfig) -> Image:
+    """The middle of a raster, for a process that is called once."""
+    raster = GeoWindows(open_store(uri), key, config)
+    try:
+        found = raster.read(_middle_box(raster.height, raster.width))
+        return Image(found.pixels, raster.profile, found.mask)
+    finally:
+        raster.close()
 
 
 def read_tiff_middle(uri: str, key: str) -> Image:

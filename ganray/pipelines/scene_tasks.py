@@ -9,24 +9,41 @@ from typing import Any
 
 import numpy as np
 
-from ganray.codecs import photo
+from ganray.codecs.files import RASTER, encode_file, probe_file
+from ganray.codecs.geo_whole import TaggedLayout, tag_raster
 from ganray.codecs.tiff_assembly import assemble
 from ganray.codecs.tiff_metadata import profile_tags
-from ganray.codecs.tiff_remote import describe_tiff
 from ganray.codecs.tiff_runs import RunSource, decode_run, encode_run, read_footer
 from ganray.codecs.tiled_tiff import TiffLayout
 from ganray.errors import GanrayError, NotFoundError, UndecodableError
 from ganray.ledger import LedgerRow
-from ganray.pipelines.image_task import attempt, check_trust, failed_row, restored_row
+from ganray.pipelines.image_task import (
+    attempt,
+    check_trust,
+    failed_row,
+    restored_row,
+    write_stac,
+)
 from ganray.pipelines.overlap import PausingBudget
 from ganray.pipelines.restore_orders import AssemblyOrder, Outcome, Scene, SceneFailed, WindowDone
 from ganray.pipelines.restore_tools import RestoreTools
-from ganray.pipelines.scenes import output_codec, scene_layout
-from ganray.raster.image import Image, Pixels, Profile
+from ganray.pipelines.scenes import describe, is_tiled, output_codec, scene_layout
+from ganray.raster.filling import fill
+from ganray.raster.image import Image, Pixels, Profile, empty_pixels
+from ganray.raster.validity import EVERYWHERE, MaskedPixels, hold, repeat
 from ganray.raster.windows import Box, crop, place
 from ganray.restoration.canvas import RestoredWindow, WindowTask
 from ganray.restoration.guard import TrustMeter
 from ganray.storage import Concatenation
+
+
+def tag_scene(layout: TiffLayout, profile: Profile, history: str, *, scale: int) -> TaggedLayout:
+    """The layout of a scene with the tags of its file."""
+    if profile.codec == RASTER:
+        return tag_raster(layout, profile, history, scale=scale)
+    shape = layout.num_bands, layout.height, layout.width
+    metadata = profile_tags(profile, history=history, shape=shape)
+    return TaggedLayout(replace(layout, tags=metadata.tags), metadata.lost)
 
 
 class SceneWindowTask:
@@ -44,6 +61,7 @@ class SceneWindowTask:
         self._error: GanrayError | None = None
         self._staged_bytes = 0
         self._pixels: Pixels | None = None
+        self._source: MaskedPixels | None = None
         self._restored: RestoredWindow | None = None
 
     def refuse(self, error: GanrayError) -> None:
@@ -67,7 +85,14 @@ class SceneWindowTask:
         sample_bytes = len(scene.bands) * np.dtype(scene.dtype).itemsize
         copies = 1 + tools.job.scale**2
         self.held_bytes = budget.acquire(self._window.read.num_pixels * sample_bytes * copies)
-        self._pixels = _read_window(tools, scene, self._window.read)
+        margin = 0 if scene.validity == EVERYWHERE else self._grid.halo
+        whole = Box(0, 0, scene.height, scene.width)
+        # What a pixel in the halo is filled with may lie as far beyond it.
+        box = self._window.read.grow(margin, whole)
+        found = tools.window(scene.item.key, scene.reader, box)
+        filled = fill(found.pixels, scene.validity.bands(found.pixels, found.mask))
+        self._pixels = crop(filled, self._window.read.shift(box.top, box.left))
+        self._source = found.crop(self._window.core.shift(box.top, box.left))
 
     def _find_staged(self) -> int:
         """Bytes of what an earlier run has left of this window; 0 if it is not there or damaged."""
@@ -83,8 +108,14 @@ class SceneWindowTask:
     def windows(self) -> Iterator[WindowTask]:
         """The window, if it is still to be restored."""
         if self._error is None and self._pixels is not None:
-            alpha = self.scene.bands.index("alpha") if "alpha" in self.scene.bands else None
-            yield WindowTask(self._pixels, self._grid, self._window, alpha, token=self)
+            yield WindowTask(
+                self._pixels,
+                self._grid,
+                self._window,
+                token=self,
+                ranges=self.scene.ranges,
+                parts=self.scene.parts,
+            )
 
     def collect(self, restored: RestoredWindow) -> bool:
         self._error = restored.error
@@ -96,7 +127,7 @@ class SceneWindowTask:
         begin = time.perf_counter()
         error = self._error or attempt(self._write)
         self._own_seconds += time.perf_counter() - begin
-        self._pixels = self._restored = None
+        self._pixels = self._restored = self._source = None
         item = self.scene.item
         if error is not None:
             row = failed_row(self.tools.job, item, error, item.attempts + 1)
@@ -108,6 +139,7 @@ class SceneWindowTask:
             return
         assert self._restored is not None
         assert self._restored.pixels is not None
+        assert self._source is not None
         extra = {
             "scene": self.scene.staging,
             "trust": self._restored.trust.as_dict(),
@@ -115,7 +147,12 @@ class SceneWindowTask:
             "seconds": self._own_seconds + self.device_seconds,
         }
         layout = scene_layout(self.tools.job, self.scene)
-        run = encode_run(layout, self.index, self._restored.pixels, extra)
+        scale = self.tools.job.scale
+        pixels = hold(self._restored.pixels, self._source, self.scene.validity, scale)
+        mask = None
+        if layout.has_mask and self._source.mask is not None:
+            mask = repeat(self._source.mask, scale)
+        run = encode_run(layout, self.index, pixels, extra, mask=mask)
         self.tools.target.write(self.scene.run_key(self.index), run)
         self._staged_bytes = len(run)
 
@@ -162,8 +199,10 @@ class AssemblyTask:
     def _assemble(self) -> LedgerRow:
         begin = time.perf_counter()
         layout, profile = scene_layout(self.tools.job, self.scene), self._profile()
-        is_tiff_wanted = output_codec(self.tools.job, self.scene.codec) == "tiff"
-        row = (self._write_tiff if is_tiff_wanted else self._write_whole)(layout, profile)
+        is_tiled_file = is_tiled(output_codec(self.tools.job, self.scene.codec))
+        row = (self._write_tiff if is_tiled_file else self._write_whole)(layout, profile)
+        shape = self.scene.height, self.scene.width
+        write_stac(self.tools, profile, shape, row.output, self.scene.item)
         return replace(row, seconds=row.seconds + time.perf_counter() - begin)
 
     def _judge(self, extras: Sequence[Mapping[str, Any]]) -> LedgerRow:
@@ -192,21 +231,20 @@ class AssemblyTask:
         )
 
     def _profile(self) -> Profile:
-        tools, item = self.tools, self.scene.item
-        if self.scene.is_ranged:
-            return tools.guarded(describe_tiff, tools.source.uri, item.key)[0]
-        return tools.guarded(photo.probe, tools.source.read(item.key))[0]
+        tools, key = self.tools, self.scene.item.key
+        if self.scene.reader != "whole":
+            return describe(tools.job, key, self.scene.reader, tools.guarded)[0]
+        codecs = tools.job.config.codecs
+        return tools.guarded(probe_file, key, tools.source.read(key), codecs)[0]
 
     def _write_tiff(self, layout: TiffLayout, profile: Profile) -> LedgerRow:
         """Copy the tiles of all windows into one file, behind its header; none is decoded."""
         tools = self.tools
-        shape = (layout.num_bands, layout.height, layout.width)
-        metadata = profile_tags(profile, history=tools.history, shape=shape)
-        tagged = replace(layout, tags=metadata.tags)
+        tagged = tag_scene(layout, profile, tools.history, scale=tools.job.scale)
         expected = sum(source.num_bytes for source in self._runs)
         output = tools.job.output_key(self.scene.item.key)
         with Concatenation(tools.target, output, expected) as sink:
-            made = assemble(tagged, self._runs, read=tools.target.read, sink=sink)
+            made = assemble(tagged.layout, self._runs, read=tools.target.read, sink=sink)
             row = self._judge(made.extras)
         digests = b"".join(bytes.fromhex(part.sha256) for part in made.parts)
         return replace(
@@ -214,7 +252,7 @@ class AssemblyTask:
             output_bytes=made.num_bytes,
             output_sha256=hashlib.sha256(digests).hexdigest(),
             output_parts=json.dumps([part.num_bytes for part in made.parts]),
-            lost=", ".join((*profile.lost, *metadata.lost)),
+            lost=", ".join((*profile.lost, *tagged.lost)),
         )
 
     def _write_whole(self, layout: TiffLayout, profile: Profile) -> LedgerRow:
@@ -225,13 +263,13 @@ class AssemblyTask:
             for index, source in enumerate(self._runs)
         ]
         row = self._judge([footer.extra for footer in footers])
-        pixels: Pixels = np.empty((layout.num_bands, layout.height, layout.width), layout.dtype)
+        pixels = empty_pixels(layout.num_bands, layout.height, layout.width, layout.dtype)
         for index, source in enumerate(self._runs):
             window = decode_run(layout, index, read(source.key))
             place(pixels, window, layout.window_box(index))
         codec = output_codec(tools.job, self.scene.codec)
-        options = tools.job.config.output
-        content = photo.encode(Image(pixels, profile), codec, options, tools.history)
+        codecs, scale = tools.job.config.codecs, tools.job.scale
+        content = encode_file(Image(pixels, profile), codec, codecs, tools.history, scale=scale)
         tools.target.write(row.output, content)
         return replace(
             row,
@@ -239,11 +277,3 @@ class AssemblyTask:
             output_sha256=hashlib.sha256(content).hexdigest(),
             lost=", ".join(profile.lost),
         )
-
-
-def _read_window(tools: RestoreTools, scene: Scene, box: Box) -> Pixels:
-    """Pixels (C,h,w) of a scene inside `box`: of a TIFF by ranges, of others from a copy that
-    the worker keeps decoded."""
-    if scene.is_ranged:
-        return tools.tiff_window(scene.item.key, box)
-    return crop(tools.decoded(scene.item.key), box)

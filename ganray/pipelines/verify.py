@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TypeVar
 
-from ganray.codecs import catalog, photo
+from ganray.codecs import catalog
+from ganray.codecs.catalog import is_tiff
+from ganray.codecs.files import decode_file
+from ganray.codecs.geo import describe_geo, is_geo, read_raster
+from ganray.codecs.geo_config import GeoConfig
 from ganray.codecs.tiff_windows import TiffWindows
 from ganray.errors import (
     CheckpointError,
@@ -28,7 +32,6 @@ from ganray.models.checkpoint import decode_checkpoint
 from ganray.pipelines.archives import open_archive
 from ganray.pipelines.restore_orders import STAGING_PREFIX
 from ganray.pipelines.restore_plan import unusable_reason
-from ganray.pipelines.scenes import is_tiff
 from ganray.pipelines.status import LatestRun, open_latest_run
 from ganray.storage import ObjectInfo, Store
 
@@ -140,7 +143,7 @@ def _audit(witness: _Witness, info: ObjectInfo | None, row: LedgerRow | None) ->
 
 
 def _audit_failed(run: LatestRun, info: ObjectInfo) -> Iterator[Problem]:
-    output = catalog.output_key(info.key, run.config.output.format)
+    output = catalog.output_key(info.key, run.config.codecs)
     if unusable_reason(output, run.store):
         return
     try:
@@ -165,7 +168,7 @@ def _audit_output(witness: _Witness, info: ObjectInfo, row: LedgerRow) -> Iterat
             return
         # Parts are read in small pieces and wait for nobody.
         with witness.turn(0 if row.output_parts else row.output_pixels):
-            shape = _read_parts(store, row) if row.output_parts else _read_whole(store, row)
+            shape = _read_output(witness, row)
         yield from _compare(witness, info, row, shape)
     except NotFoundError:
         yield Problem(row.key, f"its output {row.output} is missing")
@@ -190,7 +193,7 @@ def _compare(
         return
     # Of an input that has changed since, the output need not have the size.
     is_comparable = witness.scale and witness.run.is_current(info, row)
-    source = _input_shape(witness.archive, info) if is_comparable else None
+    source = _input_shape(witness, info) if is_comparable else None
     if source and (height, width) != (source[0] * witness.scale, source[1] * witness.scale):
         yield Problem(
             row.key,
@@ -199,9 +202,10 @@ def _compare(
         )
 
 
-def _input_shape(archive: Store, info: ObjectInfo) -> tuple[int, int] | None:
+def _input_shape(witness: _Witness, info: ObjectInfo) -> tuple[int, int] | None:
     """Height and width of an input, from its header; None if that cannot be read."""
-    if is_tiff(info.key) and info.num_bytes > LARGE_TIFF_BYTES:
+    archive = witness.archive
+    if _is_large_photo(archive, info):
         try:
             picture = TiffWindows(archive, info.key)
             return picture.height, picture.width
@@ -212,19 +216,35 @@ def _input_shape(archive: Store, info: ObjectInfo) -> tuple[int, int] | None:
             pass
         except (CodecError, StorageError):
             return None
-    found = probe_input(archive, info)
+    found = probe_input(archive, info, witness.run.config.codecs)
     return (found.height, found.width) if isinstance(found, Input) else None
 
 
-def _read_whole(store: Store, row: LedgerRow) -> tuple[int, int]:
+def _is_large_photo(archive: Store, info: ObjectInfo) -> bool:
+    is_large = is_tiff(info.key) and info.num_bytes > LARGE_TIFF_BYTES
+    return is_large and not is_geo(archive, info.key)
+
+
+def _read_output(witness: _Witness, row: LedgerRow) -> tuple[int, int]:
+    if row.output_parts:
+        return _read_parts(witness.run.store, row, witness.run.config.geo)
+    return _read_whole(witness, row)
+
+
+def _read_whole(witness: _Witness, row: LedgerRow) -> tuple[int, int]:
     """Check all bytes and all pixels; height and width."""
+    store, codecs = witness.run.store, witness.run.config.codecs
     content = store.read(row.output)
     _require_digest(hashlib.sha256(content).hexdigest(), row)
-    _, height, width = photo.decode(content, max_pixels=NO_LIMIT).pixels.shape
+    if is_tiff(row.output) and is_geo(store, row.output):
+        image = read_raster(store.uri, row.output, codecs.geo, max_pixels=NO_LIMIT)
+    else:
+        image = decode_file(row.output, content, codecs, max_pixels=NO_LIMIT)
+    _, height, width = image.pixels.shape
     return height, width
 
 
-def _read_parts(store: Store, row: LedgerRow) -> tuple[int, int]:
+def _read_parts(store: Store, row: LedgerRow, geo: GeoConfig) -> tuple[int, int]:
     """Check a large output part by part; height and width, from its header."""
     whole = hashlib.sha256()
     start = 0
@@ -236,6 +256,9 @@ def _read_parts(store: Store, row: LedgerRow) -> tuple[int, int]:
         whole.update(part.digest())
         start += num_bytes
     _require_digest(whole.hexdigest(), row)
+    if is_geo(store, row.output):
+        _, height, width = describe_geo(store.uri, row.output, geo)
+        return height, width
     picture = TiffWindows(store, row.output)
     return picture.height, picture.width
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ganray.errors import TooLargeError
 from ganray.raster.windows import Box, blend_weights
 from ganray.restoration.canvas import Canvas, Piece, RestoredWindow, WindowTask, not_finite
-from ganray.restoration.generator import Encoding, Generator, restore_stored
+from ganray.restoration.generator import Encoding, Generator, magnifier, restore_stored
 from ganray.restoration.transfers import Arrival, open_transfers
 
 # On a CPU a batch of one keeps the activations in the cache; a GPU wants as many as fit.
@@ -46,13 +46,18 @@ class BatchStream:
         self.transfers = open_transfers(generator.device)
         self._restore: Restore = restore_stored
         if generator.compiles:
-            # One program for patches and batches of all sizes.
+            # Few programs: not one for every size of patch and batch.
             self._restore = torch.compile(restore_stored, dynamic=True)
+        self._generators = {
+            "restore": generator,
+            "magnify": magnifier(generator, "magnify"),
+            "repeat": magnifier(generator, "repeat"),
+        }
         self._ahead = BATCHES_AHEAD[generator.device.type]
         self._waiting: dict[tuple[Any, ...], list[Piece]] = {}
         self._launched: deque[_Batch] = deque()
         self._finished: deque[_Finished] = deque()
-        self._known_weights: dict[tuple[Box, Box], Tensor] = {}
+        self._known_weights: dict[tuple[int, Box, Box], Tensor] = {}
         self._largest_batch = 2**30
 
     def run(self, tasks: Iterable[WindowTask | None]) -> Iterator[RestoredWindow]:
@@ -68,7 +73,8 @@ class BatchStream:
 
     def _add(self, piece: Piece) -> Iterator[RestoredWindow]:
         box = piece.patch.read
-        key = (box.height, box.width, piece.encoding, len(piece.bands), piece.canvas.blends)
+        kind = piece.part.treatment, len(piece.bands), piece.canvas.blends
+        key = (box.height, box.width, piece.encoding, *kind)
         waiting = self._waiting.setdefault(key, [])
         waiting.append(piece)
         if len(waiting) >= self._batch_size(box):
@@ -137,28 +143,31 @@ class BatchStream:
         # the inputs happened to arrive.
         missing = max(0, num_patches - len(pieces))
         padded = [*pieces, *[pieces[-1]] * missing]
-        dtype = self.generator.dtype_for(encoding)
-        restored, sums = self._run(padded, encoding, dtype)
+        restored, sums = self._run(padded, encoding, exactly=False)
         self._place(pieces, restored, sums)
         return _Batch(pieces, self.transfers.fetch(sums[: len(pieces)]))
 
     def _run(
-        self, pieces: list[Piece], encoding: Encoding, dtype: torch.dtype | None
+        self, pieces: list[Piece], encoding: Encoding, *, exactly: bool
     ) -> tuple[Tensor, Tensor]:
         stored = np.stack([piece.samples for piece in pieces])
         if stored.dtype == np.uint16:
             stored = stored.view(np.int16)
         rounds = not pieces[0].canvas.blends
         stored_BHWC, kept = self.transfers.send(stored), self._kept(pieces)
-        return self._restore(self.generator, stored_BHWC, kept, encoding, dtype, rounds=rounds)
+        generator = self._generators[pieces[0].part.treatment]
+        dtype = None if exactly else generator.dtype_for(encoding)
+        restore = self._restore if generator.compiles and dtype else restore_stored
+        return restore(generator, stored_BHWC, kept, encoding, dtype, rounds=rounds)
 
     def _kept(self, pieces: list[Piece]) -> Tensor | Box | None:
-        if all(piece.keeps_all for piece in pieces):
-            return None
         boxes = [piece.kept for piece in pieces]
-        # A number that is compiled into a program makes it one for this number alone.
-        if len(boxes) == 1 and not self.generator.compiles:
-            return boxes[0]
+        # Boxes are numbers, and a program that has numbers compiled into it is for these alone.
+        if not self.generator.compiles:
+            if all(piece.keeps_all for piece in pieces):
+                return None
+            if len(boxes) == 1:
+                return boxes[0]
         corners = [(box.top, box.left, box.bottom, box.right) for box in boxes]
         return self.transfers.send(np.array(corners))
 
@@ -180,7 +189,7 @@ class BatchStream:
         """Of what a piece reaches, (scale·h,scale·w,1); few patches of a grid differ in them."""
         patch, overlap = piece.patch, piece.canvas.task.grid.overlap
         origin = patch.core.top, patch.core.left
-        key = patch.core.shift(*origin), patch.reach.shift(*origin)
+        key = overlap, patch.core.shift(*origin), patch.reach.shift(*origin)
         if key not in self._known_weights:
             if len(self._known_weights) >= KNOWN_WEIGHTS:
                 self._known_weights.clear()
@@ -198,8 +207,8 @@ class BatchStream:
         canvas = piece.canvas
         samples = piece.kept.num_pixels * len(piece.bands)
         num_values = samples * self.generator.scale**2
-        if sums[0] and self.generator.dtype_for(piece.encoding):
-            canvas.trust.add_non_finite(num_values)
+        if sums[0] and self._generators[piece.part.treatment].dtype_for(piece.encoding):
+            canvas.trust.add_non_finite(num_values if piece.counts else 0)
             again = self._try_exactly(piece)
             if isinstance(again, str):
                 _fail(piece, f"one patch does not fit into the device's memory in float32: {again}")
@@ -208,14 +217,15 @@ class BatchStream:
         if sums[0]:
             canvas.count(piece, not_finite())
             return
-        canvas.trust.add_sums(list(piece.bands), sums, samples, num_values)
+        if piece.counts:
+            canvas.trust.add_sums(list(piece.bands), sums, samples, num_values)
         canvas.count(piece)
 
     def _try_exactly(self, piece: Piece) -> NDArray[np.float32] | str:
         """Restore one piece in float32: its sums, or what the device said; see `_try_start`."""
         try:
             with torch.inference_mode():
-                restored, sums = self._run([piece], piece.encoding, None)
+                restored, sums = self._run([piece], piece.encoding, exactly=True)
                 self._place([piece], restored, sums)
                 figures: NDArray[np.float32] = self.transfers.fetch(sums).wait()[0]
                 return figures
@@ -225,10 +235,29 @@ class BatchStream:
     def _finish(self, pieces: list[Piece]) -> None:
         """Send home the windows that these pieces were the last of."""
         canvases = [c for c in dict.fromkeys(p.canvas for p in pieces) if c.is_complete]
-        with torch.inference_mode():
-            self._finished.append(
-                [(c, None if c.error else self.transfers.fetch(c.finish())) for c in canvases]
-            )
+        self._finished.append([(canvas, self._send_home(canvas)) for canvas in canvases])
+
+    def _send_home(self, canvas: Canvas) -> Arrival | None:
+        """The window's values on their way, or None if it has failed."""
+        for _ in range(2):
+            if canvas.error is not None:
+                return None
+            sent = self._try_sending(canvas)
+            if isinstance(sent, Arrival):
+                return sent
+            torch.cuda.empty_cache()
+        canvas.error = TooLargeError(
+            f"a window does not fit into the device's memory twice: {sent}; lower window_pixels"
+        )
+        return None
+
+    @torch.inference_mode()
+    def _try_sending(self, canvas: Canvas) -> Arrival | str:
+        """See `_try_start`."""
+        try:
+            return self.transfers.fetch(canvas.finish())
+        except torch.cuda.OutOfMemoryError as error:
+            return str(error)
 
 
 def _fail(piece: Piece, reason: str) -> None:

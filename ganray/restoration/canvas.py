@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,13 +16,26 @@ from ganray.raster.windows import Box, Grid, Patch, Window, crop
 from ganray.restoration.generator import Encoding, ValueRanges
 from ganray.restoration.guard import TrustMeter
 
+STRIP = 256
+"""Rows of a blended window that are rounded at once."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Bands that a generator sees together; or that only become larger, by interpolation or by
+    repetition."""
+
+    bands: tuple[int, ...]
+    treatment: Literal["restore", "magnify", "repeat"] = "restore"
+
 
 @dataclass(frozen=True)
 class WindowTask:
     """One window to restore: `pixels` (C,h,w) of `window.read`, in their stored type.
 
-    `alpha` is the index of an alpha band. `ranges` are those of `Encoding`, one per band.
-    `token` is the caller's own and comes back with the result.
+    `parts` are its bands; without them all are restored together, but for one of the index
+    `alpha`, which is restored as gray. `ranges` are those of `Encoding`, one per band. `token` is
+    the caller's own and comes back with the result.
     """
 
     pixels: Pixels = field(repr=False)
@@ -31,13 +44,14 @@ class WindowTask:
     alpha: int | None = None
     token: Any = None
     ranges: ValueRanges | None = None
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
 class RestoredWindow:
     """A window's core (C,scale·h,scale·w) in the type of its input, or why there is none.
 
-    The pixels lie in memory band by band within each pixel, as encoders want them.
+    All bands of a pixel lie side by side in memory, as encoders want them.
     """
 
     task: WindowTask
@@ -48,11 +62,15 @@ class RestoredWindow:
 
 @dataclass(frozen=True)
 class Piece:
-    """A patch of a canvas on its way through the generator: some bands of it, or a gray one."""
+    """A patch of a canvas on its way through the generator: some bands of it."""
 
     canvas: "Canvas" = field(repr=False)
     patch: Patch
-    bands: tuple[int, ...]
+    part: Part
+
+    @property
+    def bands(self) -> tuple[int, ...]:
+        return self.part.bands
 
     @property
     def samples(self) -> NDArray[Any]:
@@ -60,7 +78,8 @@ class Piece:
         task = self.canvas.task
         read = self.patch.read.shift(task.window.read.top, task.window.read.left)
         cut = np.moveaxis(crop(task.pixels, read), 0, -1)
-        return cut if len(self.bands) == cut.shape[-1] else cut[..., list(self.bands)]
+        is_whole = self.bands == tuple(range(cut.shape[-1]))
+        return cut if is_whole else cut[..., list(self.bands)]
 
     @property
     def encoding(self) -> Encoding:
@@ -69,8 +88,20 @@ class Piece:
         return Encoding(str(task.pixels.dtype), ranges)
 
     @property
+    def counts(self) -> bool:
+        """Whether the trust figures are of this piece too: not where it only reaches in from a
+        neighbouring window, whose figures have it."""
+        core, window = self.patch.core, self.canvas.task.window.core
+        return (
+            core.top < window.bottom
+            and core.bottom > window.top
+            and core.left < window.right
+            and core.right > window.left
+        )
+
+    @property
     def kept(self) -> Box:
-        """The patch's core as seen from what it reads, in input pixels: it counts once."""
+        """The patch's core as seen from what it reads, in input pixels: what counts, once."""
         return self.patch.core.shift(self.patch.read.top, self.patch.read.left)
 
     @property
@@ -88,12 +119,11 @@ class Canvas:
         self.trust = TrustMeter(task.pixels.shape[0])
         self.blends = task.grid.overlap > 0
         self._num_missing = 0
+        self._values: Tensor | None = None
 
     def pieces(self) -> Iterator[Piece]:
-        """Every patch of the colour, and of alpha apart, which is restored as gray."""
-        bands = range(self.task.pixels.shape[0])
-        colour = tuple(band for band in bands if band != self.task.alpha)
-        parts = [colour] if self.task.alpha is None else [colour, (self.task.alpha,)]
+        """Every patch, part by part."""
+        parts = self.task.parts or _colour_and_alpha(self.task)
         pieces = [
             Piece(self, patch, part)
             for patch in self.task.grid.patches(self.task.window.core)
@@ -102,19 +132,20 @@ class Canvas:
         self._num_missing = len(pieces)
         yield from pieces
 
-    def open(self, device: torch.device) -> Tensor:
-        """The window's pixels (scale·h,scale·w,C) on the device, made when first asked for."""
-        if "_values" not in self.__dict__:
-            core = self.task.window.core
-            shape = core.height * self.scale, core.width * self.scale, self.task.pixels.shape[0]
-            if self.blends:
-                self._values = torch.zeros(shape, device=device)
-            else:
-                self._values = torch.empty(shape, dtype=self._encoding.stored_type, device=device)
-        return self._values
+    def open(self, device: torch.device) -> None:
+        """Take the device's memory for the window's pixels (scale·h,scale·w,C), once."""
+        if self._values is not None:
+            return
+        core = self.task.window.core
+        shape = core.height * self.scale, core.width * self.scale, self.task.pixels.shape[0]
+        if self.blends:
+            self._values = torch.zeros(shape, device=device)
+        else:
+            self._values = torch.empty(shape, dtype=self._encoding.stored_type, device=device)
 
     def place(self, piece: Piece, restored_HWC: Tensor, weights_HW1: Tensor | None) -> None:
         """Put a piece's result, of all that it read, where it belongs; with weights, add it."""
+        assert self._values is not None
         core = self.task.window.core
         shown = piece.patch.reach.intersect(core)
         source = shown.shift(piece.patch.read.top, piece.patch.read.left).scale(self.scale)
@@ -132,7 +163,7 @@ class Canvas:
     def _bands(
         self, piece: Piece, place: Tensor, values: Tensor
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        if len(piece.bands) == place.shape[-1]:
+        if piece.bands == tuple(range(place.shape[-1])):
             yield place, values
             return
         for index, band in enumerate(piece.bands):
@@ -148,10 +179,19 @@ class Canvas:
         return self._num_missing == 0
 
     def finish(self) -> Tensor:
-        """The stored values of the window, on the device; once it is complete."""
-        values = self._values
-        del self._values
-        return self._encoding.to_stored(values) if self.blends else values
+        """The stored values of the window, on the device, once it is complete: strip by strip,
+        since rounding takes several times the memory of its result."""
+        assert self._values is not None
+        if not self.blends:
+            return self._values
+        stored = torch.empty_like(self._values, dtype=self._encoding.stored_type)
+        for into, values in zip(stored.split(STRIP), self._values.split(STRIP), strict=True):
+            into.copy_(self._encoding.to_stored(values))
+        return stored
+
+    def release(self) -> None:
+        """Let go of the device's memory."""
+        self._values = None
 
     @cached_property
     def _encoding(self) -> Encoding:
@@ -159,10 +199,16 @@ class Canvas:
 
     def result(self, values_HWC: NDArray[Any] | None) -> RestoredWindow:
         """The finished window, from what `finish` gave."""
+        self.release()
         if self.error is not None or values_HWC is None:
             return RestoredWindow(self.task, None, self.trust, self.error)
         stored = values_HWC.view(self.task.pixels.dtype)
         return RestoredWindow(self.task, np.moveaxis(stored, -1, 0), self.trust)
+
+
+def _colour_and_alpha(task: WindowTask) -> tuple[Part, ...]:
+    colour = tuple(band for band in range(task.pixels.shape[0]) if band != task.alpha)
+    return (Part(colour),) if task.alpha is None else (Part(colour), Part((task.alpha,)))
 
 
 def _cut(values_HWC: Tensor, box: Box) -> Tensor:

@@ -85,25 +85,23 @@ class TrustMeter:
 def measure(
     degraded_BCHW: Tensor, restored_BCHW: Tensor, scale: int, kept_B4: Tensor | None = None
 ) -> Tensor:
-    """Sums (B,3+C) for a `TrustMeter`: whether any value is not finite (else 0), |departure|,
-    clipped values, and each band's departure.
+    """Sums (B,3+C) for a `TrustMeter`: whether any value at all is not finite (else 0),
+    |departure|, clipped values, and each band's departure.
 
-    `kept_B4` are top, left, bottom and right of what counts, in input pixels; None is all.
-    Arithmetic alone: comparisons take a CPU several times as long.
+    `kept_B4` are top, left, bottom and right of what the sums are of, in input pixels; None is
+    all. Arithmetic alone: comparisons take a CPU several times as long.
     """
     cut = restored_BCHW.clamp(0, 1)
     departure = shrink(cut, scale) - degraded_BCHW
     # Not a number, or infinite, where the value is.
     excess = (restored_BCHW - cut).abs_()
     clipped = (excess - CLIP_TOLERANCE).sign_().clamp_(min=0)
+    whole = (1, 2, 3)
+    is_bad = 1 - excess.sum(whole).isfinite().float()
     if kept_B4 is not None:
         kept = _inside(kept_B4, *degraded_BCHW.shape[2:])
         departure = torch.where(kept, departure, 0)
-        excess, clipped = (
-            torch.where(kept, shrink(values, scale) * scale**2, 0) for values in (excess, clipped)
-        )
-    whole = (1, 2, 3)
-    is_bad = 1 - excess.sum(whole).isfinite().float()
+        clipped = torch.where(kept, shrink(clipped, scale) * scale**2, 0)
     counts = [is_bad, departure.abs().sum(whole), clipped.sum(whole)]
     return torch.cat([torch.stack(counts, 1), departure.sum((2, 3))], 1)
 

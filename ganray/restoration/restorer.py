@@ -21,6 +21,7 @@ from ganray.restoration.batches import BatchStream
 from ganray.restoration.canvas import RestoredWindow, WindowTask
 from ganray.restoration.generator import Generator
 from ganray.restoration.guard import Trust, TrustMeter
+from ganray.restoration.presentation import require_bands
 from ganray.restoration.tiling import choose_tiling
 
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -129,15 +130,6 @@ class Restorer:
     def grid(self, height: int, width: int) -> Grid:
         """The patches and windows of an image of this size."""
         return self.tiling.grid(height, width, self.config.window_pixels)
-
-
-def require_bands(bands: int, expected: int) -> None:
-    """Raise RestorationError unless a generator for `expected` bands takes this many of colour."""
-    if bands not in (1, expected):
-        raise RestorationError(
-            f"the image has {bands} colour bands and the generator takes {expected} (or gray); "
-            f"name an alpha band by alpha=, or choose a generator for {bands} bands"
-        )
 
 
 def window_tasks(

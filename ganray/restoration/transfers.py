@@ -50,12 +50,12 @@ class CudaTransfers:
 
     def send(self, values: NDArray[Any]) -> Tensor:
         source = torch.from_numpy(np.ascontiguousarray(values))
-        locked = torch.empty(source.shape, dtype=source.dtype, pin_memory=True)
+        locked = _host_memory(source)
         locked.copy_(source)
         return locked.to(self._device, non_blocking=True)
 
     def fetch(self, values: Tensor) -> Arrival:
-        locked = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+        locked = _host_memory(values)
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):
             locked.copy_(values, non_blocking=True)
@@ -63,6 +63,14 @@ class CudaTransfers:
         # Its memory must not serve anything else before it is copied.
         values.record_stream(self._stream)
         return Arrival(locked, arrived)
+
+
+def _host_memory(like: Tensor) -> Tensor:
+    """Page-locked, or plain where the system locks no more of it, which is slower."""
+    try:
+        return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
+    except RuntimeError:
+        return torch.empty(like.shape, dtype=like.dtype)
 
 
 def open_transfers(device: torch.device) -> Transfers:

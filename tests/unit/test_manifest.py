@@ -166,7 +166,9 @@ def test_a_header_beyond_the_first_bytes_is_found_in_the_whole_file(
     log = ReadLog(store)
     item = probe_input(log, info)
     assert isinstance(item, Input) and item.num_bands == 3
-    assert log.ranges == [(key, 0, HEADER_BYTES), (key, 0, None)]
+    # A TIFF is first asked by ranges whether it is a raster.
+    assert log.ranges[-2:] == [(key, 0, HEADER_BYTES), (key, 0, None)]
+    assert len(log.ranges) == 2 or key.endswith(".tif")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,7 @@ def test_a_header_beyond_the_first_bytes_is_found_in_the_whole_file(
         ("text.jpg", b"no image", UndecodableError),
         ("large text.jpg", b"no image" * HEADER_BYTES, UndecodableError),
         ("short.png", encode("png")[:20], UndecodableError),
-        ("scan.dcm", encode("png"), UnsupportedImageError),
+        ("scan.bmp", encode("png"), UnsupportedImageError),
     ],
 )
 def test_an_unreadable_input_is_a_value(
@@ -188,7 +190,7 @@ def test_an_unreadable_input_is_a_value(
 
 
 def test_a_file_without_codec_is_not_read(store: Store) -> None:
-    info = store.write("scan.dcm", b"data")
+    info = store.write("scan.bmp", b"data")
     log = ReadLog(store)
     assert isinstance(probe_input(log, info), Unreadable) and log.ranges == []
 

@@ -39,8 +39,11 @@ def test_the_stream_is_what_pillow_would_have_written(shape: tuple[int, ...], qu
     assert encode_jpeg(samples, quality, metadata) == by_pillow(samples, quality)
 
 
-def test_noise_that_grows_has_room() -> None:
-    samples = np.random.default_rng(0).integers(0, 256, (301, 299, 3), np.uint8)
-    result = encode_jpeg(samples, 100, by_pillow(samples[:1, :1], 100))
+@pytest.mark.parametrize("shape", [(301, 299, 3), (301, 299)])
+@pytest.mark.parametrize("values", [[0, 255], list(range(256))])
+@pytest.mark.parametrize("quality", [98, 100])
+def test_noise_that_grows_has_room(shape: tuple[int, ...], values: list[int], quality: int) -> None:
+    samples = np.random.default_rng(0).choice(np.uint8(values), shape)
+    result = encode_jpeg(samples, quality, by_pillow(samples[:1, :1], quality))
     assert len(result) > samples.nbytes
-    assert result == by_pillow(samples, 100)
+    assert result == by_pillow(samples, quality)

@@ -110,9 +110,8 @@ def test_float_noise_beyond_the_range_is_not_counted_as_clipped(
     assert measure(image, np.full((1, 2, 2), value, np.float32), 1).clipped == clipped
 
 
-def test_only_what_is_kept_counts_and_is_looked_at() -> None:
+def test_only_what_is_kept_counts() -> None:
     degraded, restored = noise(3, 6, 7, 0), noise(3, 12, 14, 1)
-    restored[:, :2] = np.nan
     kept = torch.tensor([[1, 2, 5, 7]])
     sums = guard.measure(
         torch.from_numpy(degraded)[None], torch.from_numpy(restored)[None], 2, kept
@@ -123,5 +122,14 @@ def test_only_what_is_kept_counts_and_is_looked_at() -> None:
         2,
     )[0]
     np.testing.assert_allclose(sums, cut, rtol=1e-5)
-    whole = guard.measure(torch.from_numpy(degraded)[None], torch.from_numpy(restored)[None], 2)
-    assert whole[0, 0] == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kept", [None, torch.tensor([[0, 0, 2, 2], [3, 3, 5, 5]])])
+def test_a_value_that_is_not_finite_is_seen_wherever_it_is(
+    value: float, kept: torch.Tensor | None
+) -> None:
+    restored = np.stack([noise(3, 12, 14, seed) for seed in range(2)])
+    restored[1, 2, 11, 13] = value
+    degraded = torch.zeros(2, 3, 6, 7)
+    assert guard.measure(degraded, torch.from_numpy(restored), 2, kept)[:, 0].tolist() == [0, 1]

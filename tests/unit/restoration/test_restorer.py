@@ -302,3 +302,45 @@ def test_windows_of_many_images_share_batches_and_none_flushes() -> None:
         seen[result.task.token][:, box.top : box.bottom, box.left : box.right] = result.pixels
     for name, pixels in images.items():
         assert np.array_equal(seen[name], one.restore(pixels))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_value_that_is_not_finite_in_an_overlap_refuses_the_image(
+    value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SpoiledOnce(nn.Module):
+        """Repeats its input; the first patch has a spot just beyond its core."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.num_calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.num_calls += 1
+            spoiled = x.clone()
+            if self.num_calls == 1:
+                spoiled[:, :, 3, 17] = value
+            return spoiled
+
+    monkeypatch.setattr(tiling, "EXACT_HALO", 0)
+    monkeypatch.setattr(tiling, "BLENDED_HALO", 1)
+    monkeypatch.setattr(tiling, "BLENDED_OVERLAP", 4)
+    monkeypatch.setattr(tiling, "PATCH_CORE", 16)
+    monkeypatch.setattr(batches.BatchStream, "_full_batch", lambda *_: 1)
+    checkpoint = replace(make_checkpoint(scale=1), generator=SpoiledOnce(), radius=5)
+    with pytest.raises(RestorationError, match="not finite"):
+        tiled(checkpoint, 999).restore(noise(3))
+
+
+@pytest.mark.parametrize("window", [16, 32, 999])
+def test_every_pixel_counts_once_in_the_figures_of_a_blend(
+    window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiling, "EXACT_HALO", 0)
+    monkeypatch.setattr(tiling, "BLENDED_HALO", 1)
+    monkeypatch.setattr(tiling, "BLENDED_OVERLAP", 4)
+    monkeypatch.setattr(tiling, "PATCH_CORE", 16)
+    one = tiled(make_checkpoint(), window)
+    pixels = noise(3)
+    results = list(one.restore_windows(window_tasks(pixels, one.grid(47, 60), None)))
+    assert sum(r.trust.as_dict()["num_samples"] for r in results) == pixels.size

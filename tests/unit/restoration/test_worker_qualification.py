@@ -11,10 +11,9 @@ import pytest
 from PIL import Image
 
 from ganray.pipelines import restore_tools
-from ganray.pipelines.restore_config import LimitsConfig
+from ganray.pipelines.restore_config import LimitsConfig, RestoreConfig
 from ganray.pipelines.restore_tools import RestoreTools
 from ganray.raster.image import FloatPixels, to_float
-from ganray.restoration import RestorerConfig
 from ganray.restoration.qualification import Qualification
 
 OWN = Qualification("cpu", "float32", "bfloat16", 1.0, None, None, None, None, 9, 0, 1)
@@ -22,11 +21,10 @@ OTHER = replace(OWN, precision="bfloat16", half_speed=2.0, seam_error=0.1)
 
 
 def tools(folder: Path, *samples: str, pixels: int = 2**20) -> RestoreTools:
-    config = SimpleNamespace(
+    config = RestoreConfig(
         source=str(folder / "archive"),
         target=str(folder / "restored"),
         limits=LimitsConfig(pixels=pixels),
-        restorer=RestorerConfig(device="cpu"),
     )
     job = SimpleNamespace(
         config=config, samples=samples, bands=3, qualification_key=lambda device: f"{device}.json"
