@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 
 from ganray.claim import Claim, claimed
-from ganray.codecs.catalog import is_tiff
+from ganray.codecs.catalog import family_of, is_tiff
 from ganray.codecs.isolation import IsolatedProcess
 from ganray.config import to_yaml
 from ganray.errors import CodecError, GanrayError, RunFailedError
@@ -51,6 +51,7 @@ NEVER = 2**63
 COMPILED_BYTES = 2**28
 """Input of one worker: as JPEG a billion pixels, a minute or more of a fast GPU."""
 SAMPLE_KEYS = 3
+NOT_FOR_DIAGNOSIS = "restored DICOM objects are not for diagnosis, which each of them says"
 FEW_ASSEMBLIES = 4
 DELETE_THREADS = 8
 KEYS_AT_ONCE = 1000
@@ -311,6 +312,8 @@ def _count(summary: Summary, row: LedgerRow) -> None:
     summary.inputs.pending -= 1
     if row.state == "restored":
         summary.inputs.restored += 1
+        if family_of(row.key) == "dicom" and NOT_FOR_DIAGNOSIS not in summary.notices:
+            summary.notices.append(NOT_FOR_DIAGNOSIS)
     else:
         summary.inputs.failed += 1
     summary.flagged += bool(row.flags)
