@@ -194,7 +194,8 @@ class RestoreTools:
         ranges = shown.ranges and tuple(shown.ranges[band] for band in bands)
         stored = torch.from_numpy(np.ascontiguousarray(_signed(image.pixels[bands])))[None]
         encoding = Encoding(str(image.pixels.dtype), ranges)
-        colour: FloatPixels = encoding.to_unit(encoding.to_numbers(stored)).nan_to_num(0).clamp(0, 1)[0].numpy()
+        unit = encoding.to_unit(encoding.to_numbers(stored)).nan_to_num(0).clamp(0, 1)
+        colour: FloatPixels = unit[0].numpy()
         return colour.repeat(self.job.bands, 0) if len(bands) == 1 else colour
 
     def _middle(self, key: str) -> Image | None:

@@ -131,7 +131,11 @@ class Generator:
         wide = wide.contiguous(memory_format=torch.channels_last)
         with self._precision(dtype):
             restored: Tensor = self.network(wide).float()
-            return restored.mean(1, keepdim=True) if is_gray else restored
+            if not is_gray:
+                return restored
+            # The mean, which is exact where all bands are the same.
+            first = restored[:, :1]
+            return first + (restored - first).mean(1, keepdim=True)
 
     def _precision(self, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
         if dtype is not None:

@@ -3,7 +3,8 @@
 The generator repeats pixels, so that an output is known: at scale 1 it is its input.
 """
 
-from collections.abc import Callable
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,20 @@ from PIL import Image
 from rasterio.control import GroundControlPoint
 from rio_cogeo.cogeo import cog_validate
 
-from ganray.codecs import dicom, film
+from ganray.codecs import deep_photo, dicom, film
 from ganray.codecs.dicom_profile import DicomConfig
 from ganray.codecs.film import FilmConfig
 from ganray.codecs.film_packing import Packing
+from ganray.codecs.photo_output import OutputConfig
 from ganray.models.checkpoint import Provenance, build_generator, encode_checkpoint
+from ganray.raster.image import Image as Picture
+from ganray.raster.image import Profile
 from ganray.raster.validity import repeat
 from tests.integration.command import ganray, ganray_here
 from tests.integration.pictures import textured
 from tests.unit.codecs import dicom_objects, film_frames
 
 DONE, SOME_FAILED = 0, 3
-SCALES = (1, 2, 4)
 ROTATED = Affine(10.0, 2.5, 499980.0, -1.5, -12.0, 4200000.0)
 LIMIT = 2**24
 
@@ -66,6 +69,35 @@ def archive(folder: Path) -> Path:
     made = folder / "archive"
     made.mkdir(exist_ok=True)
     return made
+
+
+@dataclass(frozen=True)
+class Twin:
+    """An archive of every family, and what a generator that repeats pixels made of it."""
+
+    source: Path
+    target: Path
+    scale: int
+    rows: dict[str, Any]
+    notices: list[str]
+
+
+@pytest.fixture(scope="module", params=(1, 2, 4))
+def twin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Twin:
+    folder = tmp_path_factory.mktemp("twin")
+    source = archive(folder)
+    write_rasters(source)
+    write_film(source)
+    write_slices(source)
+    write_deep_photographs(source)
+    # Ranges that do not hold all values: what lies beyond comes back all the same.
+    rasters = "geo.bands=each", "geo.values=fixed", "geo.low=0", "geo.high=200"
+    scans = "dicom.hu_low=0", "dicom.hu_high=80"
+    target = magnify(folder, request.param, *rasters, *scans)
+    rows = {row["key"]: row for row in ganray_here("ledger", str(target), "--json").json}
+    assert {row["state"] for row in rows.values()} == {"restored"}
+    notices = ganray_here("status", str(target), "--json").json["notices"]
+    return Twin(source, target, request.param, rows, notices)
 
 
 # Rasters
@@ -112,61 +144,39 @@ def holes(pixels: np.ndarray) -> np.ndarray:
     return valid
 
 
-def scene_kinds() -> dict[str, Callable[[Path], tuple[str, ...]]]:
-    """Writers of rasters by name; each returns what the restoration is told."""
-
-    def with_nodata(dtype: str, bands: int, nodata: float) -> Callable[[Path], tuple[str, ...]]:
-        def write(path: Path) -> tuple[str, ...]:
-            pixels = values(dtype, bands)
-            pixels[:, ~holes(pixels)] = nodata
-            write_raster(path, pixels, nodata=nodata)
-            is_float = dtype == "float32"
-            fixed = ("geo.values=fixed", "geo.low=-0.2", "geo.high=0.9") if is_float else ()
-            return (*fixed, *(("geo.bands=each",) if bands > 3 else ()))
-
-        return write
-
-    def with_mask(path: Path) -> tuple[str, ...]:
-        pixels = values("uint8", 3)
-        write_raster(path, pixels, mask=holes(pixels), photometric="RGB")
-        return ()
-
-    def with_alpha(path: Path) -> tuple[str, ...]:
-        pixels = values("uint8", 4)
-        pixels[3] = np.where(holes(pixels), 255, 0)
-        write_raster(path, pixels, photometric="RGB", alpha="YES")
-        return ()
-
-    def with_points(path: Path) -> tuple[str, ...]:
-        points = [
-            GroundControlPoint(row, column, 5.0 + column / 90, 45.0 - row / 90, 100.0)
-            for row, column in ((0, 0), (0, 130), (90, 0), (90, 130), (45.5, 65.5))
-        ]
-        write_raster(path, values("uint16", 1), transform=None, crs=None, gcps=points)
-        with rasterio.open(path, "r+") as dataset:
-            dataset.gcps = points, rasterio.CRS.from_epsg(4326)
-        return ()
-
-    return {
-        "nodata-uint8": with_nodata("uint8", 3, 0),
-        "nodata-uint16-13-bands": with_nodata("uint16", 13, 65535),
-        "nodata-int16": with_nodata("int16", 1, -9999),
-        "NaN-float32": with_nodata("float32", 3, float("nan")),
-        "mask": with_mask,
-        "alpha": with_alpha,
-        "ground control points": with_points,
-    }
+def write_rasters(folder: Path) -> None:
+    """A raster of every kind."""
+    for dtype, bands, nodata in (
+        *(("uint8", 3, 0), ("uint16", 13, 65535), ("int16", 1, -9999)),
+        ("float32", 3, float("nan")),
+    ):
+        pixels = values(dtype, bands)
+        pixels[:, ~holes(pixels)] = nodata
+        write_raster(folder / f"nodata-{dtype}.tif", pixels, nodata=nodata)
+    pixels = values("uint8", 4)
+    write_raster(folder / "mask.tif", pixels[:3], mask=holes(pixels), photometric="RGB")
+    pixels[3] = np.where(holes(pixels), 255, 0)
+    write_raster(folder / "alpha.tif", pixels, photometric="RGB", alpha="YES")
+    points = [
+        GroundControlPoint(row, column, 5.0 + column / 90, 45.0 - row / 90, 100.0)
+        for row, column in ((0, 0), (0, 130), (90, 0), (90, 130), (45.5, 65.5))
+    ]
+    placed_by_points = {"transform": Affine.identity(), "gcps": points, "crs": "EPSG:4326"}
+    write_raster(folder / "points.tif", values("uint16", 1), **placed_by_points)
 
 
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("kind", scene_kinds())
-def test_a_raster_stays_what_and_where_it_is(kind: str, scale: int, tmp_path: Path) -> None:
-    path = archive(tmp_path) / "scene.tif"
-    words = scene_kinds()[kind](path)
-    target = magnify(tmp_path, scale, *words)
-    is_valid, errors, warnings = cog_validate(target / "scene.tif", strict=True, quiet=True)
+RASTERS = (
+    *(f"nodata-{dtype}" for dtype in ("uint8", "uint16", "int16", "float32")),
+    *("mask", "alpha", "points"),
+)
+
+
+@pytest.mark.parametrize("kind", RASTERS)
+def test_a_raster_stays_what_and_where_it_is(kind: str, twin: Twin) -> None:
+    path, scale = twin.target / f"{kind}.tif", twin.scale
+    is_valid, errors, warnings = cog_validate(path, strict=True, quiet=True)
     assert (is_valid, errors, warnings) == (True, [], [])
-    with rasterio.open(path) as before, rasterio.open(target / "scene.tif") as after:
+    with rasterio.open(twin.source / path.name) as before, rasterio.open(path) as after:
         np.testing.assert_array_equal(after.read(), repeat(before.read(), scale))
         np.testing.assert_array_equal(after.dataset_mask(), repeat(before.dataset_mask(), scale))
         assert after.dtypes == before.dtypes
@@ -176,8 +186,7 @@ def test_a_raster_stays_what_and_where_it_is(kind: str, scale: int, tmp_path: Pa
         assert after.descriptions == before.descriptions
         assert after.tags()["PLATFORM"] == "a satellite"
         assert_same_places(before, after, scale)
-    (row,) = ganray_here("ledger", str(target), "--json").json
-    assert (row["state"], row["lost"]) == ("restored", "")
+    assert twin.rows[path.name]["lost"] == ""
 
 
 def assert_same_places(before: Any, after: Any, scale: int) -> None:
@@ -193,31 +202,30 @@ def assert_same_places(before: Any, after: Any, scale: int) -> None:
     places = [*rng.uniform(0, 1, (100, 2)), (0, 0), (0, 1), (1, 0), (1, 1)]
     for down, across in places:
         column, row = across * before.width, down * before.height
-        expected = before.transform * (column, row)
-        found = ~before.transform * (after.transform * (column * scale, row * scale))
+        expected = before.transform @ (column, row)
+        found = ~before.transform @ (after.transform @ (column * scale, row * scale))
         assert found == pytest.approx((column, row), abs=1e-9)
-        assert expected == pytest.approx(after.transform * (column * scale, row * scale))
+        assert expected == pytest.approx(after.transform @ (column * scale, row * scale))
 
 
 def test_what_stands_for_no_value_never_bleeds(tmp_path: Path) -> None:
     pixels = values("uint8", 3).clip(20, 230)
     valid = holes(pixels)
-    outputs = []
-    for name, nodata in (("dark", 0), ("bright", 255)):
-        folder = tmp_path / name
-        folder.mkdir()
-        with_holes = np.where(valid, pixels, nodata).astype(np.uint8)
-        write_raster(archive(folder) / "scene.tif", with_holes, nodata=nodata, photometric="RGB")
-        restore(folder)
-        with rasterio.open(folder / "restored" / "scene.tif") as dataset:
-            outputs.append(dataset.read())
-            assert (dataset.read()[:, ~repeat(valid, 2)] == nodata).all()
-            assert (dataset.dataset_mask() != 0)[repeat(valid, 2)].all()
+    for nodata in (0, 255):
+        holed = np.where(valid, pixels, nodata).astype(np.uint8)
+        path = archive(tmp_path) / f"{nodata}.tif"
+        write_raster(path, holed, nodata=nodata, photometric="RGB")
+    target = restore(tmp_path)
     inside = repeat(valid, 2)
-    dark, bright = (output[:, inside].astype(int) for output in outputs)
+    outputs = []
+    for nodata in (0, 255):
+        with rasterio.open(target / f"{nodata}.tif") as dataset:
+            outputs.append(dataset.read()[:, inside].astype(int))
+            assert (dataset.read()[:, ~inside] == nodata).all()
+            assert (dataset.dataset_mask() != 0)[inside].all()
     # A value that says "none" is moved aside.
-    assert np.abs(dark - bright).max() <= 1
-    assert (dark != bright).mean() < 0.001
+    assert np.abs(outputs[0] - outputs[1]).max() <= 1
+    assert (outputs[0] != outputs[1]).mean() < 0.001
 
 
 def test_windows_of_a_raster_by_two_workers_are_the_whole(tmp_path: Path, bucket: str) -> None:
@@ -282,7 +290,7 @@ def test_bands_that_are_chosen_are_restored_and_the_others_interpolated(tmp_path
 def test_a_stac_item_says_what_was_made_of_what(tmp_path: Path) -> None:
     write_raster(archive(tmp_path) / "scene.tif", values("uint8", 3), photometric="RGB")
     target = magnify(tmp_path, 2, "geo.stac=true")
-    item = __import__("json").loads((target / "scene.tif.stac.json").read_text())
+    item = json.loads((target / "scene.tif.stac.json").read_text())
     assert item["properties"]["proj:code"] == "EPSG:32633"
     assert item["properties"]["proj:shape"] == [180, 260]
     (link,) = [link for link in item["links"] if link["rel"] == "derived_from"]
@@ -292,30 +300,51 @@ def test_a_stac_item_says_what_was_made_of_what(tmp_path: Path) -> None:
 
 # Film
 
+DPX = [(depth, order) for depth in (8, 10, 12, 16) for order in "<>"]
+EXR = ("float16", "float32")
 
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("depth", [8, 10, 12, 16])
+
+def write_film(folder: Path) -> None:
+    for depth, order in DPX:
+        packing = Packing(depth, 0 if depth in (8, 16) else 1, order, 3)
+        timecode = 0x01020304.to_bytes(4, "little" if order == "<" else "big")
+        said = {1920: timecode, 1764: b"a slate"}
+        codes = film_frames.codes(3, 33, 41, depth=depth)
+        name = f"shot-{depth}-{'le' if order == '<' else 'be'}.0007.dpx"
+        (folder / name).write_bytes(film_frames.make_dpx(codes, packing, fields=said))
+    for dtype in EXR:
+        pixels = np.random.default_rng(0).uniform(-0.5, 6, (4, 24, 30)).astype(dtype)
+        pixels[3] = pixels[3].clip(0, 1)
+        pixels[0, 3, 4], pixels[1, 9, 9] = np.nan, np.inf
+        film_frames.make_exr(folder / f"{dtype}.exr", pixels, ("R", "G", "B", "A"))
+
+
+def read_frame(path: Path) -> Any:
+    return film.decode(path.read_bytes(), FilmConfig(), max_pixels=LIMIT)
+
+
+@pytest.mark.parametrize(("depth", "order"), DPX)
 def test_code_values_of_film_are_exact_and_its_header_is_kept(
-    depth: int, order: str, scale: int, tmp_path: Path
+    depth: int, order: str, twin: Twin
 ) -> None:
-    pixels = film_frames.codes(3, 33, 41, depth=depth)
-    packing = Packing(depth, 0 if depth in (8, 16) else 1, order, 3)
-    timecode = 0x01020304.to_bytes(4, "little" if order == "<" else "big")
-    data = film_frames.make_dpx(pixels, packing, fields={1920: timecode, 1764: b"a slate"})
-    for name in ("shot.0007.dpx", "shot.0010.dpx"):
-        (archive(tmp_path) / name).write_bytes(data)
-    target = magnify(tmp_path, scale)
-    assert sorted(p.name for p in target.glob("*.dpx")) == ["shot.0007.dpx", "shot.0010.dpx"]
-    made = (target / "shot.0010.dpx").read_bytes()
-    image = film.decode(made, FilmConfig(), max_pixels=LIMIT)
-    np.testing.assert_array_equal(image.pixels, repeat(pixels, scale))
-    assert image.profile.bit_depth == depth
-    assert made[:4] == data[:4] and made[1920:1924] == timecode
-    assert made[1764:1771] == b"a slate"
+    name = f"shot-{depth}-{'le' if order == '<' else 'be'}.0007.dpx"
+    before, after = read_frame(twin.source / name), read_frame(twin.target / name)
+    np.testing.assert_array_equal(after.pixels, repeat(before.pixels, twin.scale))
+    assert after.profile.bit_depth == depth
+    headers = [(folder / name).read_bytes()[:2048] for folder in (twin.source, twin.target)]
+    for start, end in ((0, 4), (1920, 1924), (1764, 1864)):
+        assert headers[0][start:end] == headers[1][start:end]
 
 
-@pytest.mark.parametrize("space", ["stored", "linear", "display"])
+@pytest.mark.parametrize("dtype", EXR)
+def test_an_exr_keeps_what_is_beyond_white_or_not_finite(dtype: str, twin: Twin) -> None:
+    before, after = (read_frame(f / f"{dtype}.exr") for f in (twin.source, twin.target))
+    assert after.pixels.dtype == dtype
+    np.testing.assert_array_equal(after.pixels, repeat(before.pixels, twin.scale))
+    assert not np.isfinite(after.pixels).all()
+
+
+@pytest.mark.parametrize("space", ["linear", "display"])
 def test_log_footage_comes_back_exactly_from_any_space(space: str, tmp_path: Path) -> None:
     pixels = film_frames.codes(3, 33, 41, depth=10)
     data = film_frames.make_dpx(pixels, Packing(10, 1, ">", 3))
@@ -333,77 +362,64 @@ def test_cineon_becomes_dpx_and_says_what_it_lost(tmp_path: Path) -> None:
     np.testing.assert_array_equal(made.pixels, repeat(pixels, 2))
 
 
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_an_exr_keeps_its_floats_beyond_white_and_what_is_not_finite(
-    dtype: str, scale: int, tmp_path: Path
-) -> None:
-    pixels = np.random.default_rng(0).uniform(-0.5, 6, (4, 24, 30)).astype(dtype)
-    pixels[3] = pixels[3].clip(0, 1)
-    pixels[0, 3, 4], pixels[1, 9, 9] = np.nan, np.inf
-    made = film_frames.make_exr(tmp_path / "x.exr", pixels, ("R", "G", "B", "A"))
-    (archive(tmp_path) / "x.exr").write_bytes(made)
-    target = magnify(tmp_path, scale)
-    found = film.decode((target / "x.exr").read_bytes(), FilmConfig(), max_pixels=LIMIT)
-    expected = repeat(pixels, scale)
-    assert found.pixels.dtype == dtype
-    finite = np.isfinite(expected)
-    step = {"float16": 0.0, "float32": 2e-6}[dtype]
-    np.testing.assert_allclose(found.pixels[finite], expected[finite], rtol=0, atol=step)
-    np.testing.assert_array_equal(np.isfinite(found.pixels), finite)
-
-
 # DICOM
 
+NUM_SLICES = 3
 
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("syntax", ["explicit", "rle"])
-def test_a_series_of_ct_stays_one_series_with_its_values(
-    syntax: str, scale: int, tmp_path: Path
-) -> None:
-    slices = [dicom_objects.noise(12, seed=seed) for seed in range(3)]
-    for number, stored in enumerate(slices):
+
+def write_slices(folder: Path) -> None:
+    for number in range(NUM_SLICES):
+        stored = dicom_objects.noise(12, seed=number)
         data = dicom_objects.make(stored, 12, SOPInstanceUID=f"1.2.3.9.{number}")
-        (archive(tmp_path) / f"{number}.dcm").write_bytes(data)
-    # The window is narrow: most values lie outside, and come back all the same.
-    words = f"dicom.transfer_syntax={syntax}", "dicom.hu_low=0", "dicom.hu_high=80"
-    target = magnify(tmp_path, scale, *words)
-    found = [pydicom.dcmread(target / f"{number}.dcm") for number in range(3)]
-    for number, made in enumerate(found):
-        image = dicom.decode(
-            (target / f"{number}.dcm").read_bytes(), DicomConfig(), max_pixels=LIMIT
-        )
-        np.testing.assert_array_equal(image.pixels[0], repeat(slices[number], scale))
-        assert "not for diagnosis" in made.DerivationDescription.lower()
-    assert len({made.SeriesInstanceUID for made in found}) == 1
-    assert len({made.SOPInstanceUID for made in found}) == 3
-    notices = ganray_here("status", str(target), "--json").json["notices"]
-    assert any("not for diagnosis" in notice for notice in notices)
+        (folder / f"{number}.dcm").write_bytes(data)
+
+
+def read_slice(path: Path) -> np.ndarray:
+    return dicom.decode(path.read_bytes(), DicomConfig(), max_pixels=LIMIT).pixels
+
+
+def test_a_series_of_ct_stays_one_series_with_its_values(twin: Twin) -> None:
+    made = [pydicom.dcmread(twin.target / f"{number}.dcm") for number in range(NUM_SLICES)]
+    for number, slice_ in enumerate(made):
+        before, after = (read_slice(f / f"{number}.dcm") for f in (twin.source, twin.target))
+        np.testing.assert_array_equal(after, repeat(before, twin.scale))
+        assert "not for diagnosis" in slice_.DerivationDescription.lower()
+    assert len({slice_.SeriesInstanceUID for slice_ in made}) == 1
+    assert len({slice_.SOPInstanceUID for slice_ in made}) == NUM_SLICES
+    assert any("not for diagnosis" in notice for notice in twin.notices)
+
+
+def test_run_length_encoding_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
+    write_slices(archive(tmp_path))
+    target = magnify(tmp_path, 2, "dicom.transfer_syntax=rle")
+    made = pydicom.dcmread(target / "1.dcm")
+    assert made.file_meta.TransferSyntaxUID == pydicom.uid.RLELossless
+    expected = repeat(read_slice(tmp_path / "archive" / "1.dcm"), 2)
+    np.testing.assert_array_equal(read_slice(target / "1.dcm"), expected)
 
 
 # Photographs
 
+BANDS = {2: ("gray", "alpha"), 3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}
+FORMATS = {"png": "png", "tif": "tiff"}
 
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("bands", [2, 3, 4])
-@pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_photographs_of_16_bits_are_exact(
-    suffix: str, bands: int, scale: int, tmp_path: Path
-) -> None:
-    from ganray.codecs import deep_photo
-    from ganray.codecs.photo_output import OutputConfig
-    from ganray.raster.image import Image as Picture
-    from ganray.raster.image import Profile
 
-    names = {2: ("gray", "alpha"), 3: ("red", "green", "blue")}
-    names[4] = (*names[3], "alpha")
-    pixels = np.random.default_rng(0).integers(0, 2**16, (bands, 21, 34), np.uint16)
-    codec = {"png": "png", "tif": "tiff"}[suffix]
-    profile = Profile(codec, "uint16", 16, names[bands], resolution=(300.0, 300.0), icc=b"")
-    data = deep_photo.encode(Picture(pixels, profile), codec, OutputConfig(), "")
-    (archive(tmp_path) / f"deep.{suffix}").write_bytes(data)
-    target = magnify(tmp_path, scale)
-    made = deep_photo.decode((target / f"deep.{suffix}").read_bytes(), max_pixels=LIMIT)
-    np.testing.assert_array_equal(made.pixels, repeat(pixels, scale))
-    assert made.profile.colorinterp == names[bands]
-    assert made.profile.resolution == pytest.approx((300, 300), abs=0.01)
+def write_deep_photographs(folder: Path) -> None:
+    for num_bands, bands in BANDS.items():
+        pixels = np.random.default_rng(0).integers(0, 2**16, (num_bands, 21, 34), np.uint16)
+        for suffix, codec in FORMATS.items():
+            profile = Profile(codec, "uint16", 16, bands, resolution=(300.0, 300.0))
+            data = deep_photo.encode(Picture(pixels, profile), codec, OutputConfig(), "")
+            (folder / f"deep-{num_bands}.{suffix}").write_bytes(data)
+
+
+@pytest.mark.parametrize("num_bands", BANDS)
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_photographs_of_16_bits_are_exact(suffix: str, num_bands: int, twin: Twin) -> None:
+    before, after = (
+        deep_photo.decode((f / f"deep-{num_bands}.{suffix}").read_bytes(), max_pixels=LIMIT)
+        for f in (twin.source, twin.target)
+    )
+    np.testing.assert_array_equal(after.pixels, repeat(before.pixels, twin.scale))
+    assert after.profile.colorinterp == BANDS[num_bands]
+    assert after.profile.resolution == pytest.approx((300, 300), abs=0.01)
