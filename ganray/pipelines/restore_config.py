@@ -17,6 +17,10 @@ from ganray.pipelines.workers import NotNegative, WorkersConfig
 from ganray.restoration import RestorerConfig
 from ganray.restoration.restorer import Precision
 
+GPU_PREFETCH = 96
+"""Three full batches of small tiles at a magnification of 2."""
+BYTES_PER_THREAD = 2**27
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 
@@ -66,11 +70,17 @@ class RestoreWorkersConfig(WorkersConfig):
     """Threads of a worker that encode and write; 0 derives them from its CPUs."""
 
     prefetch: NotNegative = 0
-    """Inputs that a worker reads ahead of the device; 0 is three for each reader."""
+    """Inputs that a worker reads ahead of the device; 0 is three for each reader, and for a GPU
+    enough small ones to fill its batches."""
 
     @property
     def num_ahead(self) -> int:
-        return self.prefetch or 3 * self.num_readers
+        return self.prefetch or max(3 * self.num_readers, GPU_PREFETCH if self.gpus else 0)
+
+    @property
+    def buffer_bytes(self) -> int:
+        """What inputs and outputs in flight may take of a worker's memory."""
+        return BYTES_PER_THREAD * (self.num_readers + self.num_writers)
 
     @property
     def num_readers(self) -> int:

@@ -35,7 +35,6 @@ from ganray.pipelines.restore_tools import RestoreTools
 from ganray.pipelines.scene_tasks import AssemblyTask, SceneWindowTask
 from ganray.restoration.canvas import RestoredWindow, WindowTask
 
-BUFFER_BYTES = 2**29
 WATCH_SECONDS = 1.0
 DEADLY = 2
 
@@ -58,7 +57,7 @@ class RestoreWorker:
             num_readers=job.config.workers.num_readers,
             num_writers=job.config.workers.num_writers,
             num_ahead=job.config.workers.num_ahead,
-            buffer_bytes=BUFFER_BYTES,
+            buffer_bytes=job.config.workers.buffer_bytes,
         )
         self._prefix = ""
         self._num_orders = 0
