@@ -46,6 +46,8 @@ class CompactGenerator(nn.Module):
         features = degraded_BCHW
         for layer in self.body:
             features = layer(features)
+        if self.scale == 1:
+            return features + degraded_BCHW
         residual = F.pixel_shuffle(features, self.scale)
         return residual + F.interpolate(degraded_BCHW, scale_factor=self.scale, mode="nearest")
 

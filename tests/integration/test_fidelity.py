@@ -27,8 +27,10 @@ from ganray.models.checkpoint import Provenance, build_generator, encode_checkpo
 from ganray.raster.image import Image as Picture
 from ganray.raster.image import Profile
 from ganray.raster.validity import repeat
+from ganray.storage import open_store
 from tests.integration.command import ganray, ganray_here
 from tests.integration.pictures import textured
+from tests.integration.test_restore import upload
 from tests.unit.codecs import dicom_objects, film_frames
 
 DONE, SOME_FAILED = 0, 3
@@ -228,39 +230,37 @@ def test_what_stands_for_no_value_never_bleeds(tmp_path: Path) -> None:
     assert (outputs[0] != outputs[1]).mean() < 0.001
 
 
-def test_windows_of_a_raster_by_two_workers_are_the_whole(tmp_path: Path, bucket: str) -> None:
+@pytest.mark.parametrize("kind", ["mask", "nodata"])
+def test_windows_of_a_raster_are_the_whole(kind: str, tmp_path: Path, bucket: str) -> None:
     pixels = values("uint16", 3, 600, 900)
     valid = np.ones((600, 900), bool)
     # Across the borders of windows, where filling could differ.
     valid[200:330, 180:560], valid[505:520, 250:262] = False, False
-    words = "split_pixels=1000", "window_pixels=256"
-    for kind in ("mask", "nodata"):
-        folder = tmp_path / kind
-        folder.mkdir()
-        if kind == "mask":
-            write_raster(archive(folder) / "scene.tif", pixels, mask=valid, photometric="RGB")
-        else:
-            holed = np.where(valid, pixels, 0).astype(np.uint16)
-            write_raster(archive(folder) / "scene.tif", holed, nodata=0, photometric="RGB")
-        restore(folder)
-        target = folder / "windows"
-        pool = ("workers.max=2", "workers.in_process=never") if kind == "mask" else ()
-        outcome = ganray(
-            "restore",
-            *(f"source={archive(folder)}", f"target={target}"),
-            *(pool or ("workers.max=0",)),
-            *words,
-        )
-        assert outcome.code == DONE, outcome.text
-        assert ganray_here("status", str(target), "--json").json["windows"] > 4
-        with (
-            rasterio.open(folder / "restored" / "scene.tif") as whole,
-            rasterio.open(target / "scene.tif") as windows,
-        ):
-            np.testing.assert_array_equal(windows.read(), whole.read())
-            np.testing.assert_array_equal(windows.dataset_mask(), whole.dataset_mask())
-            np.testing.assert_array_equal(windows.dataset_mask() != 0, repeat(valid, 2))
-            assert windows.transform == whole.transform
+    said: dict[str, Any] = {"mask": valid}
+    if kind == "nodata":
+        pixels = np.where(valid, pixels, 0).astype(np.uint16)
+        said = {"nodata": 0}
+    write_raster(archive(tmp_path) / "scene.tif", pixels, photometric="RGB", **said)
+    restore(tmp_path)
+    upload(archive(tmp_path), f"{bucket}/archive")
+    target = f"{bucket}/windows"
+    # One of the two by a pool.
+    pool = ("workers.max=2", "workers.in_process=never") if kind == "mask" else ("workers.max=0",)
+    words = "split_pixels=1000", "window_pixels=256", *pool
+    outcome = ganray("restore", f"source={bucket}/archive", f"target={target}", *words)
+    assert outcome.code == DONE, outcome.text
+    assert ganray_here("status", target, "--json").json["windows"] > 4
+    assert ganray_here("verify", target).code == DONE
+    (tmp_path / "windows.tif").write_bytes(open_store(target).read("scene.tif"))
+    with (
+        rasterio.open(tmp_path / "restored" / "scene.tif") as whole,
+        rasterio.open(tmp_path / "windows.tif") as windows,
+    ):
+        np.testing.assert_array_equal(windows.read(), whole.read())
+        np.testing.assert_array_equal(windows.dataset_mask() != 0, repeat(valid, 2))
+        np.testing.assert_array_equal(windows.dataset_mask(), whole.dataset_mask())
+        assert windows.transform == whole.transform
+        assert windows.tags() == whole.tags()
 
 
 def test_bands_that_are_chosen_are_restored_and_the_others_interpolated(tmp_path: Path) -> None:
