@@ -10,7 +10,7 @@ from ganray.cli.terminal import parse_target, print_json, print_json_list, say
 from ganray.ledger import LedgerRow
 from ganray.pipelines.prune import list_vanished, prune_target
 from ganray.pipelines.status import LedgerEntry, read_entries, read_status
-from ganray.pipelines.verify import Audit, Problem, verify_target
+from ganray.pipelines.verify import Audit, Problem, repair_target, verify_target
 
 ROW_FIELDS = (
     *("reason", "output", "attempts", "seconds"),
@@ -53,18 +53,44 @@ def ledger(words: Sequence[str]) -> int:
 
 
 def verify(words: Sequence[str]) -> int:
-    """`ganray verify TARGET [--json]`."""
-    target, as_json = parse_target(words, "verify", "audits archive against target")
+    """`ganray verify TARGET [--json] [--repair]`."""
+    repairs = "--repair" in words
+    others = [word for word in words if word != "--repair"]
+    target, as_json = parse_target(
+        others,
+        "verify",
+        "audits archive against target; with --repair the next ganray restore makes missing and "
+        "damaged outputs again",
+    )
     audit = Audit()
-    problems: Iterable[Problem] = verify_target(target, audit)
+    audited = repair_target if repairs else verify_target
+    problems: Iterable[Problem] = audited(target, audit)
     if as_json:
-        found = [asdict(problem) for problem in problems]
-        print_json({"inputs": audit.num_inputs, "problems": found})
+        found = [{"key": problem.key, "what": problem.what} for problem in problems]
+        print_json({"inputs": audit.num_inputs, "failed": audit.num_without, "problems": found})
     else:
+        num_repairable = 0
         for problem in problems:
+            num_repairable += problem.row is not None
             say(f"{problem.key}: {problem.what}")
-        say(f"{audit.num_inputs} inputs audited, {audit.num_problems} problems")
+        say(_verdict(audit))
+        if num_repairable:
+            say(_advice(target, num_repairable, repairs=repairs))
     return FAILED if audit.num_problems else DONE
+
+
+def _verdict(audit: Audit) -> str:
+    failed = f", {audit.num_without} of them failed and without an output" * bool(audit.num_without)
+    problems = "problem" if audit.num_problems == 1 else "problems"
+    return f"{audit.num_inputs} inputs audited{failed}, {audit.num_problems} {problems}"
+
+
+def _advice(target: str, number: int, *, repairs: bool) -> str:
+    if repairs:
+        return f"{number} count as failed now; run ganray restore again to make them anew"
+    return (
+        f"ganray verify {target} --repair lets the next ganray restore make {number} of them anew"
+    )
 
 
 def prune(words: Sequence[str]) -> int:

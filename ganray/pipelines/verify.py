@@ -2,14 +2,16 @@
 
 import hashlib
 import json
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TypeVar
 
+from ganray.claim import claimed
 from ganray.codecs import catalog
 from ganray.codecs.catalog import is_tiff
 from ganray.codecs.files import decode_file
@@ -26,14 +28,14 @@ from ganray.errors import (
     UnreachableError,
     UnsupportedImageError,
 )
-from ganray.ledger import LedgerRow
+from ganray.ledger import Ledger, LedgerRow
 from ganray.manifest import Input, probe_input
 from ganray.models.checkpoint import decode_checkpoint
 from ganray.pipelines.archives import open_archive
 from ganray.pipelines.restore_orders import STAGING_PREFIX
 from ganray.pipelines.restore_plan import unusable_reason
 from ganray.pipelines.status import LatestRun, open_latest_run
-from ganray.storage import ObjectInfo, Store
+from ganray.storage import ObjectInfo, Store, open_store
 
 READ_THREADS = 8
 PAIRS_AHEAD = 4 * READ_THREADS
@@ -50,18 +52,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is not as the ledger says."""
+    """One thing that is not as the ledger says. `row` is that of an output that has to be made
+    again."""
 
     key: str
     what: str
+    row: LedgerRow | None = field(default=None, repr=False)
 
 
 @dataclass
 class Audit:
-    """What an audit has seen so far."""
+    """What an audit has seen so far; `num_without` inputs failed and have no output."""
 
     num_inputs: int = 0
     num_problems: int = 0
+    num_without: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,10 +104,36 @@ def verify_target(target: str, audit: Audit) -> Iterator[Problem]:
         audit.num_problems += 1
         yield Problem(generator_key, f"no size is compared with its input's: {error}")
     witness = _Witness(run, archive, scale)
-    for problems in _in_order(lambda pair: list(_audit(witness, *pair)), run.joined(archive)):
+    for failed, problems in _in_order(
+        lambda pair: _audit_pair(witness, *pair), run.joined(archive)
+    ):
         audit.num_inputs += 1
+        audit.num_without += failed
         audit.num_problems += len(problems)
         yield from problems
+
+
+def repair_target(target: str, audit: Audit) -> Iterator[Problem]:
+    """`verify_target`, after which outputs that are missing or damaged count as failed: the next
+    run makes them again. Raises ClaimedError while a run is at work."""
+    store = open_store(target)
+    name = f"repaired-{time.time_ns():x}"
+    with claimed(store, name):
+        rows = []
+        for problem in verify_target(target, audit):
+            if problem.row is not None:
+                failed = replace(problem.row, state="failed", reason=problem.what, retry=True)
+                rows.append(replace(failed, recorded_at=time.time()))
+            yield problem
+        if rows:
+            Ledger(store).record(rows, name)
+
+
+def _audit_pair(
+    witness: _Witness, info: ObjectInfo | None, row: LedgerRow | None
+) -> tuple[bool, list[Problem]]:
+    """Whether an input has failed, and what is wrong with it."""
+    return row is not None and row.state == "failed", list(_audit(witness, info, row))
 
 
 def _read_scale(run: LatestRun, generator_key: str) -> int:
@@ -135,7 +166,8 @@ def _audit(witness: _Witness, info: ObjectInfo | None, row: LedgerRow | None) ->
         yield Problem(info.key, "pending: the ledger has no row")
     else:
         if row.state == "restored":
-            yield from _audit_output(witness, info, row)
+            for problem in _audit_output(witness, info, row):
+                yield replace(problem, row=row)
         else:
             yield from _audit_failed(witness.run, info)
         if not witness.run.is_current(info, row):

@@ -1,5 +1,6 @@
 """What an audit finds, what a prune may remove, and what may be interrupted."""
 
+import io
 import os
 import shutil
 import threading
@@ -239,3 +240,29 @@ def test_verify_names_an_output_of_an_earlier_version(tmp_path: Path) -> None:
     assert "earlier version" in found["image-001.png"]
     (tmp_path / "restored" / "image-001.png").unlink()
     assert problems(tmp_path) == {}
+
+
+def test_what_is_missing_or_damaged_is_made_again_after_a_repair(tmp_path: Path) -> None:
+    target = tmp_path / "restored"
+    write_pictures(tmp_path / "archive", 4)
+    (tmp_path / "archive" / "broken.png").write_bytes(b"no picture")
+    assert restore(tmp_path).code == SOME_FAILED
+    sound = {path.name: path.read_bytes() for path in target.glob("*.png")}
+    (target / "image-000.png").unlink()
+    (target / "image-001.png").write_bytes(sound["image-001.png"] + b"x")
+    (target / "image-002.png").write_bytes(sound["image-003.png"])
+    audit = ganray_here("verify", str(target))
+    assert audit.code == FAILED
+    assert "5 inputs audited, 1 of them failed and without an output, 3 problems" in audit.output
+    assert "--repair lets the next restore make 3 of them anew" in audit.output
+    assert "nothing to do" in restore(tmp_path).output
+    repair = ganray_here("verify", str(target), "--repair")
+    assert repair.code == FAILED
+    assert "3 count as failed now" in repair.output
+    assert restore(tmp_path).code == SOME_FAILED
+    after = {path.name: path.read_bytes() for path in target.glob("*.png")}
+    assert sorted(after) == sorted(sound)
+    assert ganray_here("verify", str(target)).code == DONE
+    for name, before in sound.items():
+        pair = (np.asarray(Image.open(io.BytesIO(data))) for data in (before, after[name]))
+        assert np.array_equal(*pair)

@@ -368,9 +368,14 @@ def test_nothing_is_left_after_close() -> None:
 
 def test_an_interrupted_call_leaves_no_child_and_no_stale_reply(process: IsolatedProcess) -> None:
     child = process.call(os.getpid)
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        process.call(time.sleep, 60)
+    # What runs in the background of a shell is started with the signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            process.call(time.sleep, 60)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not exists(child)
     assert process.call(same, "next") == "next"
 
