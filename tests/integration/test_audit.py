@@ -254,7 +254,7 @@ def test_what_is_missing_or_damaged_is_made_again_after_a_repair(tmp_path: Path)
     audit = ganray_here("verify", str(target))
     assert audit.code == FAILED
     assert "5 inputs audited, 1 of them failed and without an output, 3 problems" in audit.output
-    assert "--repair lets the next restore make 3 of them anew" in audit.output
+    assert "--repair lets the next ganray restore make 3 of them anew" in audit.output
     assert "nothing to do" in restore(tmp_path).output
     repair = ganray_here("verify", str(target), "--repair")
     assert repair.code == FAILED
