@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ganray.codecs.store_blocks import Readable
 from ganray.codecs.video_integrity import require_whole
 from ganray.errors import (
     GanrayError,
@@ -21,7 +22,7 @@ from ganray.errors import (
     UndecodableError,
     UnsupportedImageError,
 )
-from ganray.storage import Store, open_store, split_uri
+from ganray.storage import open_store, split_uri
 
 BLOCK_BYTES = 4 << 20
 CACHED_BLOCKS = 6
@@ -37,7 +38,7 @@ TIMED_THUMBNAILS = 0x800
 class VideoSource:
     """A film in a store. It can be pickled; nothing is open."""
 
-    store: Store
+    store: Readable
     key: str
 
 
