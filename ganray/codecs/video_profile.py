@@ -123,6 +123,12 @@ class VideoProfile:
     lost: tuple[str, ...] = ()
 
     @property
+    def about_frames(self) -> int:
+        """How many frames there are, as far as the header tells."""
+        guessed = (self.seconds or 0) * float(self.average_rate or 25)
+        return max(1, self.num_frames or round(guessed))
+
+    @property
     def image(self) -> Profile:
         """A frame's profile, as a restorer needs it."""
         return Profile(

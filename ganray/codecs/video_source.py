@@ -30,6 +30,9 @@ CACHED_BLOCKS = 6
 BUFFER_BYTES = 256 << 10
 """What FFmpeg asks for at once."""
 
+LARGEST_LIMIT = 2**31 - 1
+"""The most pixels that FFmpeg can be told to allow."""
+
 ATTACHED_PICTURE = 0x400
 TIMED_THUMBNAILS = 0x800
 
@@ -215,7 +218,7 @@ def translated(file: RangeFile | None = None) -> Iterator[None]:
 
 def pixel_limit(max_pixels: int) -> dict[str, str]:
     """A decoder's own limit: its frames are padded, so that it is looser than ours."""
-    return {"max_pixels": str(2 * max_pixels + 2**20)}
+    return {"max_pixels": str(min(2 * max_pixels + 2**20, LARGEST_LIMIT))}
 
 
 def _find_video(container: Any) -> Any:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 
 from ganray.claim import Claim, claimed
-from ganray.codecs.catalog import family_of, is_tiff
+from ganray.codecs.catalog import is_film, is_tiff
 from ganray.codecs.isolation import IsolatedProcess
 from ganray.codecs.video import VideoSource
 from ganray.config import to_yaml
@@ -197,7 +197,7 @@ class _Run:
         if is_tiff(item.key):
             reader = reader_of(source, item.key)
             return find_ranged_scene(self.job, item, reader, decoder.call)
-        if family_of(item.key) == "video":
+        if is_film(item.key):
             film = VideoSource(source, item.key)
             return find_film_scene(self.job, item, film, target=self.target, call=decoder.call)
         return None

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ganray import __version__
-from ganray.codecs.catalog import family_of, is_tiff
+from ganray.codecs.catalog import is_film, is_tiff
 from ganray.codecs.files import decode_file
 from ganray.codecs.geo import GeoWindows, read_geo_box
 from ganray.codecs.geo_config import GeoConfig
@@ -231,7 +231,7 @@ class RestoreTools:
             return self._apart(read_raster_middle, self.source.uri, key, config.geo)
         if is_tiff(key) and num_bytes > WHOLE_TIFF_BYTES:
             return self._apart(read_tiff_middle, self.source.uri, key)
-        if family_of(key) == "video":
+        if is_film(key):
             film, limit = VideoSource(self.source, key), config.limits.pixels
             return _cut_middle(self._apart(sample_frame, film, config.video, max_pixels=limit))
         if num_bytes > MAX_SAMPLE_BYTES:
