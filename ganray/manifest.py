@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from ganray.codecs.catalog import DEFAULTS, Codecs, is_film, is_image, is_tiff
+from ganray.codecs.catalog import DEFAULTS, Codecs, family_of, is_image, is_tiff
 from ganray.codecs.files import probe_file
 from ganray.codecs.geo import describe_geo, is_geo
 from ganray.codecs.video import VideoSource, probe_video
@@ -95,7 +95,7 @@ def probe_input(store: Store, info: ObjectInfo, codecs: Codecs = DEFAULTS) -> In
     """Read one header."""
     num_frames = 1
     try:
-        if is_film(info.key):
+        if family_of(info.key) == "video":
             film = probe_video(VideoSource(store, info.key), codecs.video, max_pixels=NO_LIMIT)
             profile, height, width = film.image, film.height, film.width
             num_frames = film.about_frames
