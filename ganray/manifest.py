@@ -19,7 +19,8 @@ from ganray.storage import ObjectInfo, Store
 
 HEADER_BYTES = 64 * 1024
 PROBE_THREADS = 16
-NO_LIMIT = 2**62
+NO_LIMIT = 2**29
+"""More than any frame has; FFmpeg takes no larger number of this kind."""
 RESERVED_PREFIX = "_ganray/"
 
 

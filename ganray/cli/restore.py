@@ -73,6 +73,8 @@ def _print_result(result: RestoreResult, config: RestoreConfig) -> None:
         f"{counts.failed}, pending {counts.pending} of {counts.listed} inputs in "
         f"{result.summary.seconds:.1f} s"
     )
+    for notice in result.summary.notices:
+        say(f"  {notice}")
     for key, reason in result.failed[:MAX_LISTED]:
         say(f"  failed {key}: {reason}")
     if counts.failed > MAX_LISTED:

@@ -74,7 +74,7 @@ def is_tiff(key: str) -> bool:
     return suffix_of(key) in photo.SUFFIXES["tiff"]
 
 
-def is_film(key: str) -> bool:
+def is_video(key: str) -> bool:
     """Whether a key is named as a film of many frames."""
     return FAMILIES.get(suffix_of(key)) == "video"
 

@@ -17,6 +17,7 @@ from ganray.codecs.film_dpx import (
     MAX_FILE_BYTES,
     TRANSFER,
     DpxHeader,
+    described,
     parse_dpx,
     pixel_span,
     restored_header,
@@ -78,6 +79,11 @@ class DpxDetails:
 
     header: DpxHeader = field(repr=False)
     curve: LogCurve | None = None
+
+    @property
+    def described(self) -> dict[str, object]:
+        """For `ganray inspect`."""
+        return described(self.header) | {"log_curve": self.curve is not None}
 
 
 def probe(data: bytes, config: FilmConfig) -> tuple[Profile, int, int]:

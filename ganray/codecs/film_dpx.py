@@ -29,6 +29,14 @@ ORIENTATION, NUM_ELEMENTS, WIDTH, HEIGHT = (768, "H"), (770, "H"), (772, "I"), (
 IS_SIGNED, DESCRIPTOR, TRANSFER, COLORIMETRIC = (780, "I"), (800, "B"), (801, "B"), (802, "B")
 BIT_DEPTH, PACKING, ENCODING, ELEMENT_OFFSET = (803, "B"), (804, "H"), (806, "H"), (808, "I")
 LINE_PADDING = (812, "I")
+TIMECODE, FRAME_RATES = (1920, "I"), (1940, 1724)
+LARGEST_RATE = 1e6
+TEXTS = {
+    **{"creator": (160, 260), "project": (260, 460), "keycode": (1664, 1680)},
+    **{"film_format": (1680, 1712), "frame_id": (1732, 1764), "slate": (1764, 1864)},
+}
+"""What a header says in words: of the file, and of its film."""
+
 _IN_PIXELS = ((1408, "I"), (1412, "I"), (1416, "f"), (1420, "f"), (1424, "I"), (1428, "I"))
 _BORDERS = ((1620, "H"), (1622, "H"), (1624, "H"), (1626, "H"))
 
@@ -89,6 +97,31 @@ class DpxHeader:
     def stored_order(self, pixels: Pixels) -> Pixels:
         """Red, green, blue, alpha as the file has them, or back."""
         return pixels[::-1] if self.number(DESCRIPTOR) == _ABGR else pixels
+
+
+def described(header: DpxHeader) -> dict[str, object]:
+    """What a person wants to know of a header; what it leaves undefined is left out."""
+    found: dict[str, object] = {
+        "byte_order": "big-endian" if header.order == ">" else "little-endian",
+        "packing": header.packing.method,
+        "transfer_characteristic": header.number(TRANSFER),
+        "colorimetric": header.number(COLORIMETRIC),
+    }
+    if len(header.data) < HEADER_BYTES:
+        return found
+    timecode = header.number(TIMECODE)
+    if timecode:
+        found["timecode"] = ":".join(f"{byte:02x}" for byte in timecode.to_bytes(4, "big"))
+    rates = (struct.unpack_from(f"{header.order}f", header.data, at)[0] for at in FRAME_RATES)
+    rate = next((rate for rate in rates if 0 < rate < LARGEST_RATE), None)
+    texts = {name: _text(header.data[start:end]) for name, (start, end) in TEXTS.items()}
+    found |= {} if rate is None else {"frame_rate": round(rate, 4)}
+    return found | {name: text for name, text in texts.items() if text}
+
+
+def _text(field: bytes) -> str:
+    text = field.partition(b"\0")[0]
+    return text.decode("ascii", "replace").strip() if not text.startswith(b"\xff") else ""
 
 
 def parse_dpx(data: bytes) -> DpxHeader:

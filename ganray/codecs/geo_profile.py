@@ -91,6 +91,21 @@ class GeoDetails:
     tags: Mapping[str, Mapping[str, str]]
     bands: tuple[BandDetails, ...] = field(repr=False)
 
+    @property
+    def described(self) -> dict[str, object]:
+        """For `ganray inspect`."""
+        return {
+            "crs": self.crs,
+            "transform": self.transform,
+            "values_stand_for": "points" if self.is_point else "areas",
+            "validity": self.validity.kind,
+            "ground_control_points": len(self.gcps),
+            "rational_polynomials": self.rpc is not None,
+            "acquired": self.acquired,
+            "tags": {domain or "default": dict(tags) for domain, tags in self.tags.items()},
+            "band_descriptions": [band.description for band in self.bands],
+        }
+
 
 def check_dataset(dataset: Any) -> None:
     """Refuse samples that ganray does not keep. Raises UnsupportedImageError."""

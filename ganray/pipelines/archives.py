@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganray import __version__
-from ganray.codecs.catalog import is_film
+from ganray.codecs import photo
 from ganray.errors import EmptyArchiveError
 from ganray.manifest import Input, Selection, Unreadable, list_images, probe_all
 from ganray.models.checkpoint import is_catalog_name
@@ -69,8 +69,9 @@ def split_readable(
     for item in probe_all(store, list_images(store, selection)):
         if isinstance(item, Unreadable):
             refused.append(Refused(item.info.key, str(item.error)))
-        elif is_film(item.key):
-            refused.append(Refused(item.key, "a film; expected an image"))
+        elif item.codec not in photo.SUFFIXES:
+            reason = f"a {item.codec}; expected a photograph: PNG, JPEG, WebP or TIFF"
+            refused.append(Refused(item.key, reason))
         elif min(item.height, item.width) < smallest_side:
             reason = f"{item.width}x{item.height} has a side below {smallest_side} pixels"
             refused.append(Refused(item.key, reason))

@@ -9,9 +9,8 @@ from ganray.codecs.video import (
     probe_video,
     scan_segments,
 )
+from ganray.manifest import NO_LIMIT
 from ganray.storage import Store
-
-NO_LIMIT = 2**62
 
 
 @dataclass(frozen=True)

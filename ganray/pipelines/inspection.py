@@ -13,7 +13,8 @@ from ganray.models.checkpoint import AS_FOUND, Checkpoint, ReadingConfig, load_c
 from ganray.raster.image import Profile
 from ganray.storage import open_store, read_uri, split_uri
 
-NO_LIMIT = 2**62
+NO_LIMIT = 2**29
+"""More than any frame has; FFmpeg takes no larger number of this kind."""
 SHOWN_ITEMS = 20
 
 
@@ -90,7 +91,8 @@ def describe_details(details: object) -> dict[str, Any]:
     """What a codec knows beyond the profile, in its own words; bytes by their number."""
     if not is_dataclass(details):
         return {}
-    found = {f.name: getattr(details, f.name) for f in fields(details) if f.repr}
+    own = {f.name: getattr(details, f.name) for f in fields(details) if f.repr}
+    found: Mapping[str, object] = getattr(details, "described", own)
     return {name: _in_short(value) for name, value in found.items()}
 
 

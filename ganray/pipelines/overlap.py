@@ -176,13 +176,16 @@ class Engine(Generic[OutcomeT]):
         self._ahead = num_ahead
         self._budget = Budget(buffer_bytes)
         self._begun: dict[int, Task[OutcomeT]] = {}
+        self._failure: BaseException | None = None
 
     def run(self, tasks: Iterable[Task[OutcomeT]], stop: Callable[[], bool]) -> Iterator[OutcomeT]:
         """Yield what became of each task, once it is committed; begin none after `stop`.
 
-        An exception that is not of ganray's is a bug and is raised; the engine is to be closed
-        then, and abandons what it had begun.
+        An exception that is not of ganray's is a bug and is raised, by every later call too; the
+        engine is to be closed then, and abandons what it had begun.
         """
+        if self._failure is not None:
+            raise self._failure
         run = _Run(self, iter(tasks), stop)
         try:
             for restored in self._restore(run.device_tasks()):
@@ -197,7 +200,8 @@ class Engine(Generic[OutcomeT]):
                 self.clocks.begin(task.name)
             self.clocks.end()
             yield from run.committed(wait=True)
-        except BaseException:
+        except BaseException as error:
+            self._failure = error
             self._budget.close()
             raise
         finally:

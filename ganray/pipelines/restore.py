@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 
 from ganray.claim import Claim, claimed
-from ganray.codecs.catalog import is_film, is_tiff
+from ganray.codecs.catalog import family_of, is_tiff, is_video
 from ganray.codecs.isolation import IsolatedProcess
 from ganray.codecs.video import VideoSource
 from ganray.config import to_yaml
@@ -55,6 +55,7 @@ NEVER = 2**63
 COMPILED_BYTES = 2**28
 """Input of one worker: as JPEG a billion pixels, a minute or more of a fast GPU."""
 SAMPLE_KEYS = 3
+NOT_FOR_DIAGNOSIS = "restored DICOM objects are not for diagnosis, which each of them says"
 FEW_ASSEMBLIES = 4
 DELETE_THREADS = 8
 KEYS_AT_ONCE = 1000
@@ -197,7 +198,7 @@ class _Run:
         if is_tiff(item.key):
             reader = reader_of(source, item.key)
             return find_ranged_scene(self.job, item, reader, decoder.call)
-        if is_film(item.key):
+        if is_video(item.key):
             film = VideoSource(source, item.key)
             return find_film_scene(self.job, item, film, target=self.target, call=decoder.call)
         return None
@@ -320,6 +321,8 @@ def _count(summary: Summary, row: LedgerRow) -> None:
     summary.inputs.pending -= 1
     if row.state == "restored":
         summary.inputs.restored += 1
+        if family_of(row.key) == "dicom" and NOT_FOR_DIAGNOSIS not in summary.notices:
+            summary.notices.append(NOT_FOR_DIAGNOSIS)
     else:
         summary.inputs.failed += 1
     summary.flagged += bool(row.flags)

@@ -10,12 +10,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import torch
 
-from ganray.codecs.catalog import is_film, is_tiff
+from ganray.codecs.catalog import FAMILIES, is_tiff, is_video, suffix_of
 from ganray.codecs.files import decode_file, encode_file, written_format
+from ganray.codecs.film_sequence import sequence_of
 from ganray.codecs.geo import is_geo, read_raster
 from ganray.errors import CodecError, MissingExtraError, RestorationError, StorageError
 from ganray.pipelines.placement import LARGEST_BYTES, RAY_START_SECONDS
@@ -30,6 +32,9 @@ from ganray.storage import Store, open_store
 
 STATES = ("pending", "unchanged", "failed")
 TIMED_SIDE = 256
+LARGEST_SEQUENCES = 100_000
+"""Frames that are looked at for sequences: names take memory."""
+SHOWN_SEQUENCES, SHOWN_GAPS = 20, 5
 GOOD_SHARE = 0.9
 """How much of its time a device should be at work; the rest waits for codecs."""
 
@@ -79,6 +84,7 @@ def estimate(plan: RestorePlan) -> str:
         f"inputs      {plan.num_listed} listed: {len(plan.pending)} to restore, "
         f"{plan.num_unchanged} unchanged, {len(plan.failed_before) + len(plan.unusable)} failed",
         *_by_suffix(plan),
+        *_sequences(plan),
         *([f"vanished    {plan.num_vanished} restored earlier"] if plan.num_vanished else []),
         f"generator   {config.generator} x{checkpoint.scale}, digest {checkpoint.digest}",
     ]
@@ -97,7 +103,7 @@ def measure_sample(plan: RestorePlan) -> Sample:
     source = open_store(config.source)
     sample = Sample()
     for item in plan.sample:
-        if is_film(item.key):
+        if is_video(item.key):
             continue
         if item.num_bytes > LARGEST_BYTES:
             sample.num_failed += 1
@@ -150,7 +156,8 @@ def _decode(source: Store, key: str, data: bytes, config: RestoreConfig) -> Imag
 
 def _as_eight_bits(pixels: Pixels) -> Pixels:
     """Any pixels, as something of the same size that a generator takes."""
-    return np.ascontiguousarray(pixels).astype(np.float32).clip(0, 255).astype(np.uint8)
+    numbers = np.nan_to_num(np.ascontiguousarray(pixels).astype(np.float32))
+    return numbers.clip(0, 255).astype(np.uint8)
 
 
 def extrapolate(plan: RestorePlan, sample: Sample) -> Estimate:
@@ -164,7 +171,8 @@ def extrapolate(plan: RestorePlan, sample: Sample) -> Estimate:
         generator_seconds=sample.generator_seconds * factor,
         num_workers=plan.config.workers.max,
         num_windows=max(
-            len(plan.pending) - plan.num_films, sample.input_pixels * factor / plan.config.window_pixels**2
+            len(plan.pending) - plan.num_films,
+            sample.input_pixels * factor / plan.config.window_pixels**2,
         ),
     )
 
@@ -238,6 +246,18 @@ def _by_suffix(plan: RestorePlan) -> Iterator[str]:
         counts = [(plan.by_suffix[state, suffix], state) for state in STATES]
         words = ", ".join(f"{number} {state}" for number, state in counts if number)
         yield f"  {suffix:<10}{words}"
+
+
+def _sequences(plan: RestorePlan) -> Iterator[str]:
+    """One line for each sequence of film frames, with the frames that are missing."""
+    frames = (item.key for item in plan.pending if FAMILIES.get(suffix_of(item.key)) == "film")
+    for sequence in sequence_of(islice(frames, LARGEST_SEQUENCES))[:SHOWN_SEQUENCES]:
+        gaps = ", ".join(f"{gap[0]}-{gap[-1]}" for gap in sequence.gaps[:SHOWN_GAPS])
+        missing = f", {sequence.num_missing} missing ({gaps})" if gaps else ""
+        yield (
+            f"sequence    {sequence.pattern}: frames {sequence.first}-{sequence.last}, "
+            f"{sequence.num_frames} of them there{missing}"
+        )
 
 
 def _middle(pixels: Pixels) -> Pixels:

@@ -184,7 +184,7 @@ def _add(plan: RestorePlan, info: ObjectInfo, row: ResumeRow | None, reason: str
             return "failed"
     plan.pending.append(item)
     plan.pending_bytes += info.num_bytes
-    if catalog.is_film(info.key):
+    if catalog.is_video(info.key):
         plan.num_films += 1
         plan.film_bytes += info.num_bytes
     return "pending"

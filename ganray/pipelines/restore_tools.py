@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ganray import __version__
-from ganray.codecs.catalog import is_film, is_tiff
+from ganray.codecs.catalog import is_tiff, is_video
 from ganray.codecs.files import decode_file
 from ganray.codecs.geo import GeoWindows, read_geo_box
 from ganray.codecs.geo_config import GeoConfig
@@ -220,7 +220,8 @@ class RestoreTools:
         ranges = shown.ranges and tuple(shown.ranges[band] for band in bands)
         stored = torch.from_numpy(np.ascontiguousarray(_signed(image.pixels[bands])))[None]
         encoding = Encoding(str(image.pixels.dtype), ranges)
-        colour: FloatPixels = encoding.to_unit(stored).nan_to_num(0).clamp(0, 1)[0].numpy()
+        unit = encoding.to_unit(encoding.to_numbers(stored))
+        colour: FloatPixels = unit.nan_to_num(0).clamp(0, 1)[0].numpy()
         return colour.repeat(self.job.bands, 0) if len(bands) == 1 else colour
 
     def _middle(self, key: str) -> Image | None:
@@ -231,7 +232,7 @@ class RestoreTools:
             return self._apart(read_raster_middle, self.source.uri, key, config.geo)
         if is_tiff(key) and num_bytes > WHOLE_TIFF_BYTES:
             return self._apart(read_tiff_middle, self.source.uri, key)
-        if is_film(key):
+        if is_video(key):
             film, limit = VideoSource(self.source, key), config.limits.pixels
             return _cut_middle(self._apart(sample_frame, film, config.video, max_pixels=limit))
         if num_bytes > MAX_SAMPLE_BYTES:

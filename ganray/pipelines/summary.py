@@ -30,7 +30,7 @@ class Summary:
     """Counts of one run. `seconds` are of the run, `worker_seconds` the sum over its workers.
 
     `vanished` inputs have an output and are no longer in the archive, `flagged` ones exceed a
-    limit of trust.
+    limit of trust. `notices` is what whoever uses the outputs has to know.
     """
 
     run_id: str
@@ -42,6 +42,7 @@ class Summary:
     worker_seconds: float = 0.0
     vanished: int = 0
     flagged: int = 0
+    notices: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import TypeVar
 
 from ganray.codecs import catalog
-from ganray.codecs.catalog import is_film, is_tiff
+from ganray.codecs.catalog import is_tiff, is_video
 from ganray.codecs.files import decode_file
 from ganray.codecs.geo import describe_geo, is_geo, read_raster
 from ganray.codecs.tiff_windows import TiffWindows
@@ -206,7 +206,7 @@ def _input_shape(witness: _Witness, info: ObjectInfo) -> Shape | None:
     """The size of an input, from its header; None if that cannot be read."""
     archive = witness.archive
     try:
-        if is_film(info.key):
+        if is_video(info.key):
             return input_shape(archive, info.key, witness.run.config.video)
         if _is_large_photo(archive, info):
             picture = TiffWindows(archive, info.key)
@@ -258,7 +258,7 @@ def _read_parts(store: Store, row: LedgerRow, config: RestoreConfig) -> Shape:
         whole.update(part.digest())
         start += num_bytes
     _require_digest(whole.hexdigest(), row)
-    if is_film(row.output):
+    if is_video(row.output):
         return output_shape(store, row.output, config.video)
     if is_geo(store, row.output):
         _, height, width = describe_geo(store.uri, row.output, config.geo)

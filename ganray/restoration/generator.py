@@ -33,8 +33,8 @@ STORED_TYPES = {
 class Encoding:
     """What stored values mean: their type, and the `ranges` that are 0-1 to a generator.
 
-    Without ranges, integers are 0-1 over all of their type, and floats as they are. What lies
-    beyond a range is cut before the generator sees it, and added again to its result.
+    Without ranges, unsigned integers are 0-1 over all of their type, and floats as they are. What
+    lies beyond a range is cut before the generator sees it, and added again to its result.
     """
 
     dtype: str
@@ -63,22 +63,24 @@ class Encoding:
     def stored_type(self) -> torch.dtype:
         return STORED_TYPES[self.dtype]
 
-    def to_unit(self, stored_BCHW: Tensor) -> Tensor:
-        """Stored values in float32, as a generator sees them where they are in their range."""
+    def to_numbers(self, stored_BCHW: Tensor) -> Tensor:
+        """Stored values in float32."""
         numbers = stored_BCHW.float()
-        if self._wraps:
-            numbers = torch.where(numbers < 0, numbers + 2**16, numbers)
+        return torch.where(numbers < 0, numbers + 2**16, numbers) if self._wraps else numbers
+
+    def to_unit(self, numbers_BCHW: Tensor) -> Tensor:
+        """What a generator sees, where it is in its range."""
         if self.ranges is None:
-            return numbers if self.is_float else numbers / self._largest
-        low, high = self._bounds(numbers)
-        return (numbers - low) / (high - low)
+            return numbers_BCHW if self.is_float else numbers_BCHW / self._largest
+        low, high = self._bounds(numbers_BCHW)
+        return (numbers_BCHW - low) / (high - low)
 
     def from_unit(self, unit_BCHW: Tensor) -> Tensor:
-        """Inverse of `to_unit`, in float32 and not rounded."""
+        """Inverse of `to_unit`, not rounded; of differences where there are ranges."""
         if self.ranges is None:
             return unit_BCHW if self.is_float else unit_BCHW * self._largest
         low, high = self._bounds(unit_BCHW)
-        return unit_BCHW * (high - low) + low
+        return unit_BCHW * (high - low)
 
     def to_stored(self, numbers: Tensor) -> Tensor:
         """Stored values of numbers: rounded and cut to the type; floats as they are."""
@@ -175,16 +177,25 @@ def restore_stored(
     for all; None is everything. Without `rounds` the result is of float32, so that it can still
     be blended.
     """
-    degraded = encoding.to_unit(stored_BHWC.permute(0, 3, 1, 2))
-    seen = degraded.clamp(0, 1) if encoding.ranges else degraded
+    numbers = encoding.to_numbers(stored_BHWC.permute(0, 3, 1, 2))
+    seen = encoding.to_unit(numbers)
+    seen = seen.clamp_(0, 1) if encoding.ranges else seen
     restored = generator.run(seen, dtype)
     sums = _measure(seen, restored, generator.scale, kept)
     result = restored.clamp(0, 1)
     if encoding.ranges:
-        result += F.interpolate(degraded - seen, scale_factor=generator.scale)
-    result = encoding.from_unit(result)
+        # What the generator changed, added to what there was: exact where it changed nothing, and
+        # beyond the range, where it saw nothing.
+        change = encoding.from_unit(result - _repeat(seen, generator.scale))
+        result = _repeat(numbers, generator.scale) + change
+    else:
+        result = encoding.from_unit(result)
     stored = encoding.to_stored(result) if rounds else result
     return stored.permute(0, 2, 3, 1).contiguous(), sums
+
+
+def _repeat(values_BCHW: Tensor, scale: int) -> Tensor:
+    return F.interpolate(values_BCHW, scale_factor=scale) if scale > 1 else values_BCHW
 
 
 def _measure(seen: Tensor, restored: Tensor, scale: int, kept: Tensor | Box | None) -> Tensor:

@@ -1,6 +1,6 @@
 """Ratios of the restore job: speed, overhead, scaling, memory, start-up, saturation.
 
-    make bench                                                   all of it, a quarter of an hour
+    make bench                                                   all of it, half an hour
     python tests/benchmarks/bench_restore.py --quick             fewer, smaller, once
     python tests/benchmarks/bench_restore.py startup memory      only these
 
@@ -15,6 +15,7 @@ ratios. What each figure means stands in its module:
     startup      startup.py       seconds to the first row, part by part
     device       saturation.py    the fastest device that can be fed, and what holds it up
     stage        saturation.py    codecs in a worker's threads against stages of their own
+    codecs       codec_*.py       pixels per CPU second of each family against its library
 """
 
 import argparse
@@ -24,6 +25,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import codec_dicom
+import codec_film
+import codec_geo
+import codec_video
 import end_to_end
 import peak_memory
 import saturation
@@ -35,6 +40,13 @@ from measuring import Figure
 # Folders in memory, where there are such: the speed of a disk is no property of ganray.
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
+
+def codecs(folder: Path, *, quick: bool) -> list[Figure]:
+    """Every family; goal 0.9 of the library used directly."""
+    families = (codec_geo, codec_film, codec_dicom, codec_video)
+    return [figure for family in families for figure in family.run(folder, quick=quick)]
+
+
 BENCHMARKS: dict[str, Callable[..., list[Figure]]] = {
     "end_to_end": end_to_end.run,
     "tiles": small_tiles.run,
@@ -43,6 +55,7 @@ BENCHMARKS: dict[str, Callable[..., list[Figure]]] = {
     "startup": startup.run,
     "device": saturation.run_device,
     "stage": saturation.run_stage,
+    "codecs": codecs,
 }
 
 

@@ -17,6 +17,7 @@ from measuring import mark
 from ganray.ledger import LedgerRow
 from ganray.pipelines.restore import run_restoration
 from ganray.pipelines.restore_config import RestoreConfig
+from ganray.pipelines.restore_orders import WindowDone
 from ganray.pipelines.restore_plan import RestorePlan
 from ganray.pipelines.workers import ray_cluster
 from ganray.storage import open_store
@@ -42,8 +43,10 @@ def restore(name: str, config: RestoreConfig) -> None:
         nonlocal num_todo
         num_todo = plan.num_todo
 
-    def report(row: LedgerRow) -> None:
-        if getattr(row, "state", "") == "failed":
+    def report(row: LedgerRow | WindowDone) -> None:
+        if isinstance(row, WindowDone):
+            return
+        if row.state == "failed":
             raise SystemExit(f"{row.key}: {row.reason}")
         recorded.append(row.recorded_at)
         if len(recorded) == 1:

@@ -39,6 +39,8 @@ class ReadLog:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.uri = store.uri
+        self.stat = store.stat
         self.ranges: list[tuple[str, int, int | None]] = []
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> bytes:

@@ -284,3 +284,14 @@ def test_a_stage_that_takes_too_long_is_named() -> None:
         assert clocks.overdue(0.01) == "slow.png"
         assert clocks.overdue(10) is None
     assert clocks.overdue(0) is None
+
+
+def test_an_engine_that_failed_says_why_again() -> None:
+    committed: list[str] = []
+    one = engine(committed)
+    with pytest.raises(ValueError, match="bad"):
+        list(one.run([FakeTask("good"), FakeTask("bad", fail="load")], never))
+    with pytest.raises(ValueError, match="bad"):
+        list(one.run([FakeTask("late")], never))
+    one.close()
+    assert "late" not in committed
