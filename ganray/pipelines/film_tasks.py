@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from ganray.pipelines.overlap import Clocks, PausingBudget
 from ganray.pipelines.restore_orders import Outcome, Scene, SceneFailed, WindowDone
 from ganray.pipelines.restore_tools import RestoreTools
 from ganray.pipelines.scene_tasks import AssemblyTask
+from ganray.pipelines.scratch import ScratchFile
 from ganray.raster.image import Pixels, empty_pixels
 from ganray.raster.windows import Box, crop, place
 from ganray.restoration.canvas import RestoredWindow, WindowTask
@@ -99,7 +99,7 @@ class FilmSegmentTask:
         self._staged_bytes = 0
         self._budget: PausingBudget | None = None
         self._flow: FrameFlow[StagedSegment] | None = None
-        self._path: Path | None = None
+        self._file: ScratchFile | None = None
         self._meter = TrustMeter(len(scene.bands))
         self._extra: dict[str, Any] = {"scene": scene.staging}
         self._num_issued = self._num_collected = self._num_put = 0
@@ -122,7 +122,7 @@ class FilmSegmentTask:
         num_frames, num_bytes = choose_frames(self._output)
         self._budget = budget
         self.held_bytes = budget.acquire(num_bytes)
-        self._path = self.tools.scratch.new_path(".segment")
+        self._file = ScratchFile(".segment")
         self._flow = FrameFlow(
             self._decode, self._encode, num_frames=num_frames, clocks=self._clocks, name=self.name
         )
@@ -148,9 +148,9 @@ class FilmSegmentTask:
         )
 
     def _encode(self, frames: Iterator[Frame]) -> StagedSegment:
-        assert self._path is not None
+        assert self._file is not None
         return encode_segment(
-            self._output, self._segment, frames=frames, path=self._path, extra=self._extra
+            self._output, self._segment, frames=frames, path=self._file.path, extra=self._extra
         )
 
     def windows(self) -> Iterator[WindowTask | None]:
@@ -262,8 +262,9 @@ class FilmSegmentTask:
         """End the threads; leave no file."""
         if self._flow is not None:
             self._flow.cancel()
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        if self._file is not None:
+            self._file.remove()
+            self._file = None
         self._early.clear()
 
 
@@ -280,13 +281,13 @@ class FilmAssemblyTask(AssemblyTask):
         read = BlockReader(tools.target.read)
         staged = StagedFilm(tools.film_plan(scene), self._runs, read)
         source = VideoSource(tools.source, scene.item.key)
-        path = tools.scratch.new_path(".film")
+        file = ScratchFile(".film")
         try:
-            film = join(output, source, staged=staged, path=path, history=tools.history)
+            film = join(output, source, staged=staged, path=file.path, history=tools.history)
             row = self._judge(film.extras)
-            made = upload_file(path, tools.target, row.output)
+            made = upload_file(file.path, tools.target, row.output)
         finally:
-            path.unlink(missing_ok=True)
+            file.remove()
         return replace(
             row,
             output_bytes=made.num_bytes,

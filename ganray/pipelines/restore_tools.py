@@ -32,7 +32,6 @@ from ganray.pipelines.film_files import BeatingStore
 from ganray.pipelines.film_scenes import read_plan
 from ganray.pipelines.restore_orders import Reader, RestoreJob, Scene
 from ganray.pipelines.scenes import present, reader_of
-from ganray.pipelines.scratch import Scratch
 from ganray.raster.image import FloatPixels, Image, Pixels
 from ganray.raster.validity import MaskedPixels
 from ganray.raster.windows import Box, crop
@@ -66,7 +65,6 @@ class RestoreTools:
         self._decoding = threading.Lock()
         self._decoded: tuple[str, Pixels] | None = None
         self._plan: tuple[str, SegmentPlan] | None = None
-        self.scratch = Scratch()
 
     @cached_property
     def restorer(self) -> Restorer:
@@ -185,7 +183,6 @@ class RestoreTools:
     def close(self) -> None:
         for decoder in self._decoders:
             decoder.close()
-        self.scratch.close()
 
     @property
     def history(self) -> str:

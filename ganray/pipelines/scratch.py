@@ -1,83 +1,52 @@
-"""A folder for files that are on their way to a store, which no killed process leaves for ever."""
+"""Files that are on their way to a store, which no killed process leaves for ever."""
 
 import fcntl
 import os
-import shutil
 import tempfile
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from ganray.storage.folder_files import explained
 
 PREFIX = "ganray-scratch-"
 NEW_SECONDS = 60.0
-"""A younger folder may not be locked yet."""
+"""A younger file may not be locked yet."""
 
 
-class Scratch:
-    """A folder below TMPDIR, made when it is first asked for and removed with all its files.
+class ScratchFile:
+    """An empty file below TMPDIR, at `path`, for its owner to write and to remove.
 
-    Its owner holds a lock on it, by which the next process that makes one tells those whose
-    owners were killed, and removes them.
+    Its owner holds a lock on it. By that the next one tells files whose owners were killed, and
+    removes them. Raises StorageError.
     """
 
-    def __init__(self) -> None:
-        self._folder: Path | None = None
-        self._lock = -1
-        self._num_files = 0
-        self._making = threading.Lock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def new_path(self, suffix: str = "") -> Path:
-        """Where a file may be written that is not there yet. Raises StorageError."""
-        with self._making:
-            folder = self._folder = self._folder or self._make()
-            self._num_files += 1
-            return folder / f"{self._num_files:06d}{suffix}"
-
-    def close(self) -> None:
-        """Remove the folder."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            os.close(self._lock)
-            self._folder = None
-
-    def _make(self) -> Path:
+    def __init__(self, suffix: str) -> None:
         root = Path(tempfile.gettempdir())
         with explained("write", root):
             _remove_orphans(root)
-            folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-            self._lock = os.open(folder, os.O_RDONLY)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
-        return folder
+            self._file, name = tempfile.mkstemp(suffix, PREFIX, root)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        self.path = Path(name)
+
+    def remove(self) -> None:
+        """Remove the file, which may be gone; once."""
+        self.path.unlink(missing_ok=True)
+        os.close(self._file)
 
 
 def _remove_orphans(root: Path) -> None:
-    for folder in root.glob(f"{PREFIX}*"):
-        # Another's, or removed meanwhile.
+    for path in root.glob(f"{PREFIX}*"):
+        # Another user's, in use, or removed meanwhile.
         with suppress(OSError):
-            if time.time() - folder.stat().st_mtime > NEW_SECONDS:
-                _remove_unless_locked(folder)
+            if time.time() - path.stat().st_mtime > NEW_SECONDS:
+                _remove_unless_locked(path)
 
 
-def _remove_unless_locked(folder: Path) -> None:
-    lock = os.open(folder, os.O_RDONLY)
+def _remove_unless_locked(path: Path) -> None:
+    lock = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder, ignore_errors=True)
+        path.unlink()
     finally:
         os.close(lock)

@@ -132,7 +132,7 @@ def run(
 def leftovers(scratch: Path) -> list[str]:
     own = ("ganray-decode", "ganray-encode")
     names = [thread.name for thread in threading.enumerate() if thread.name in own]
-    return names + [path.name for path in scratch.glob("*/*")]
+    return names + [path.name for path in scratch.iterdir()]
 
 
 def archive(folder: Path, film: Film) -> Path:
@@ -163,8 +163,6 @@ def test_windows_in_any_order_become_frames_in_order(tmp_path: Path, scratch: Pa
     assert {extra["scene"] for extra in joined.extras} == {scene.staging}
     assert sum(extra["trust"]["num_samples"] for extra in joined.extras) == 20 * 3 * 600 * 300
     assert not leftovers(scratch)
-    tools.close()
-    assert not list(scratch.iterdir())
 
 
 @pytest.mark.parametrize("fail_at", [1, 7, 40, 119])

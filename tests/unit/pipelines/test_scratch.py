@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ganray.pipelines.scratch import NEW_SECONDS, PREFIX, Scratch
+from ganray.pipelines.scratch import NEW_SECONDS, PREFIX, ScratchFile
 
 
 @pytest.fixture(autouse=True)
@@ -14,28 +14,22 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_every_path_is_new_and_all_are_removed(root: Path) -> None:
-    with Scratch() as scratch:
-        assert not list(root.iterdir())
-        paths = {scratch.new_path(".film") for _ in range(5)}
-        assert len(paths) == 5
-        for path in paths:
-            path.write_bytes(b"x")
+def test_every_file_is_new_and_is_removed(root: Path) -> None:
+    files = [ScratchFile(".film") for _ in range(5)]
+    assert len(list(root.iterdir())) == 5
+    files[0].path.unlink()
+    for file in files:
+        file.remove()
     assert not list(root.iterdir())
 
 
 def test_what_a_killed_process_left_is_removed_and_what_is_in_use_is_not(root: Path) -> None:
-    orphan, young = root / f"{PREFIX}orphan", root / f"{PREFIX}young"
-    for folder in (orphan, young):
-        folder.mkdir()
-        (folder / "000001.film").write_bytes(b"x")
-    with Scratch() as first:
-        used = first.new_path()
-        used.write_bytes(b"x")
-        for folder in (orphan, used.parent):
-            os.utime(folder, (time.time() - 2 * NEW_SECONDS,) * 2)
-        with Scratch() as second:
-            second.new_path()
-            assert used.exists()
-            assert young.exists()
-            assert not orphan.exists()
+    orphan, young, other = root / f"{PREFIX}orphan", root / f"{PREFIX}young", root / "other"
+    used = ScratchFile(".film")
+    for path in (orphan, young, other, used.path):
+        path.write_bytes(b"x")
+    for path in (orphan, other, used.path):
+        os.utime(path, (time.time() - 2 * NEW_SECONDS,) * 2)
+    ScratchFile(".film").remove()
+    assert set(root.iterdir()) == {young, other, used.path}
+    used.remove()
