@@ -13,7 +13,7 @@ from ganray.codecs.files import probe_file
 from ganray.codecs.geo import describe_geo, is_geo
 from ganray.codecs.video import VideoSource, probe_video
 from ganray.config import Section
-from ganray.errors import CodecError, StorageError, UnreachableError
+from ganray.errors import CodecError, MissingExtraError, StorageError, UnreachableError
 from ganray.raster.image import Profile
 from ganray.storage import ObjectInfo, Store
 
@@ -52,10 +52,12 @@ class Input:
     num_bands: int
     height: int
     width: int
+    num_frames: int = 1
+    """Of a film, as its header says, or about as many."""
 
     @property
     def num_pixels(self) -> int:
-        return self.height * self.width
+        return self.num_frames * self.height * self.width
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Unreadable:
     """An input whose header could not be read, and why."""
 
     info: ObjectInfo
-    error: CodecError | StorageError
+    error: CodecError | MissingExtraError | StorageError
 
 
 def list_images(store: Store, selection: Selection) -> Iterator[ObjectInfo]:
@@ -92,11 +94,17 @@ def probe_all(
 
 def probe_input(store: Store, info: ObjectInfo, codecs: Codecs = DEFAULTS) -> Input | Unreadable:
     """Read one header."""
+    num_frames = 1
     try:
-        profile, height, width = _probe(store, info, codecs)
+        if family_of(info.key) == "video":
+            film = probe_video(VideoSource(store, info.key), codecs.video, max_pixels=NO_LIMIT)
+            profile, height, width = film.image, film.height, film.width
+            num_frames = film.about_frames
+        else:
+            profile, height, width = _probe(store, info, codecs)
     except UnreachableError:
         raise
-    except (CodecError, StorageError) as error:
+    except (CodecError, MissingExtraError, StorageError) as error:
         return Unreadable(info, error)
     return Input(
         key=info.key,
@@ -107,14 +115,12 @@ def probe_input(store: Store, info: ObjectInfo, codecs: Codecs = DEFAULTS) -> In
         num_bands=profile.num_bands,
         height=height,
         width=width,
+        num_frames=num_frames,
     )
 
 
 def _probe(store: Store, info: ObjectInfo, codecs: Codecs) -> tuple[Profile, int, int]:
     """Profile, height and width, by the whole file where its first bytes do not hold the header."""
-    if family_of(info.key) == "video":
-        profile = probe_video(VideoSource(store, info.key), codecs.video, max_pixels=NO_LIMIT)
-        return profile.image, profile.height, profile.width
     if is_tiff(info.key) and is_geo(store, info.key):
         return describe_geo(store.uri, info.key, codecs.geo)
     head = store.read(info.key, 0, HEADER_BYTES)

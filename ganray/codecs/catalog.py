@@ -74,6 +74,11 @@ def is_tiff(key: str) -> bool:
     return suffix_of(key) in photo.SUFFIXES["tiff"]
 
 
+def is_video(key: str) -> bool:
+    """Whether a key is named as a film of many frames."""
+    return FAMILIES.get(suffix_of(key)) == "video"
+
+
 def output_key(key: str, codecs: Codecs) -> str:
     """Where the restored image of `key` stands: its suffix changes only if its format does.
 

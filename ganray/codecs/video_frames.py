@@ -50,7 +50,7 @@ class Frame:
 
 def iter_frames(
     source: VideoSource, profile: VideoProfile, segment: Segment, config: VideoConfig
-) -> Iterator[Frame]:
+) -> Generator[Frame, None, None]:
     """Decode the frames of a segment, in the order in which they are shown.
 
     Memory is the decoder's, some frames, and the frame yielded. Raises UndecodableError or

@@ -123,6 +123,12 @@ class VideoProfile:
     lost: tuple[str, ...] = ()
 
     @property
+    def about_frames(self) -> int:
+        """How many frames there are, as far as the header tells."""
+        guessed = (self.seconds or 0) * float(self.average_rate or 25)
+        return max(1, self.num_frames or round(guessed))
+
+    @property
     def image(self) -> Profile:
         """A frame's profile, as a restorer needs it."""
         return Profile(
@@ -143,7 +149,7 @@ def probe_video(source: VideoSource, config: VideoConfig, *, max_pixels: int) ->
     checked against `max_pixels` before one is decoded.
     """
     with open_film(source, max_pixels) as film:
-        return _describe(film, _first_frame(film, max_pixels), config)
+        return _describe(film, first_frame(film, max_pixels), config)
 
 
 def require_progressive(is_interlaced: bool, config: VideoConfig) -> None:
@@ -155,18 +161,8 @@ def require_progressive(is_interlaced: bool, config: VideoConfig) -> None:
         )
 
 
-def side_data_of(frame: Any) -> dict[str, Any]:
-    """A frame's side data by FFmpeg's names."""
-    return {data.type.name: data for data in frame.side_data}
-
-
-def lost_side_data(frame: Any) -> tuple[str, ...]:
-    """Names of what a frame carries beside its pixels that no output holds."""
-    found = side_data_of(frame).keys() - KEPT_SIDE_DATA
-    return tuple(sorted({SIDE_DATA_NAMES.get(name, name.lower()) for name in found}))
-
-
-def _first_frame(film: Film, max_pixels: int) -> Any:
+def first_frame(film: Film, max_pixels: int) -> Any:
+    """The frame that is decoded first from where the film stands."""
     context = film.video.codec_context
     context.options = pixel_limit(max_pixels)
     for packet in film.demux(film.video):
@@ -181,6 +177,17 @@ def _first_frame(film: Film, max_pixels: int) -> Any:
     if not frames:
         raise UndecodableError("no frame decodes: damaged, truncated or empty film")
     return frames[0]
+
+
+def side_data_of(frame: Any) -> dict[str, Any]:
+    """A frame's side data by FFmpeg's names."""
+    return {data.type.name: data for data in frame.side_data}
+
+
+def lost_side_data(frame: Any) -> tuple[str, ...]:
+    """Names of what a frame carries beside its pixels that no output holds."""
+    found = side_data_of(frame).keys() - KEPT_SIDE_DATA
+    return tuple(sorted({SIDE_DATA_NAMES.get(name, name.lower()) for name in found}))
 
 
 def _describe(film: Film, frame: Any, config: VideoConfig) -> VideoProfile:

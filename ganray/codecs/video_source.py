@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ganray.codecs.store_blocks import Readable
 from ganray.codecs.video_integrity import require_whole
 from ganray.errors import (
     GanrayError,
@@ -21,13 +22,16 @@ from ganray.errors import (
     UndecodableError,
     UnsupportedImageError,
 )
-from ganray.storage import Store, open_store, split_uri
+from ganray.storage import open_store, split_uri
 
 BLOCK_BYTES = 4 << 20
 CACHED_BLOCKS = 6
 """Audio and video lie a few blocks apart where they are not interleaved well."""
 BUFFER_BYTES = 256 << 10
 """What FFmpeg asks for at once."""
+
+LARGEST_LIMIT = 2**31 - 1
+"""The most pixels that FFmpeg can be told to allow."""
 
 ATTACHED_PICTURE = 0x400
 TIMED_THUMBNAILS = 0x800
@@ -37,7 +41,7 @@ TIMED_THUMBNAILS = 0x800
 class VideoSource:
     """A film in a store. It can be pickled; nothing is open."""
 
-    store: Store
+    store: Readable
     key: str
 
 
@@ -214,7 +218,7 @@ def translated(file: RangeFile | None = None) -> Iterator[None]:
 
 def pixel_limit(max_pixels: int) -> dict[str, str]:
     """A decoder's own limit: its frames are padded, so that it is looser than ours."""
-    return {"max_pixels": str(2 * max_pixels + 2**20)}
+    return {"max_pixels": str(min(2 * max_pixels + 2**20, LARGEST_LIMIT))}
 
 
 def _find_video(container: Any) -> Any:

@@ -17,6 +17,7 @@ from typing import Any
 from ganray.codecs.tiff_runs import ReadRange, RunSource
 from ganray.codecs.video_segments import Segment, digest_times
 from ganray.errors import UndecodableError
+from ganray.storage.folder_files import explained
 
 MAGIC = b"GANVID01"
 FOOTER_READ_BYTES = 64 << 10
@@ -64,7 +65,8 @@ class SegmentWriter:
         self._output_digest = output_digest
         self._segment = segment
         self._packets: list[tuple[int, int, int, int, int]] = []
-        self._file = path.open("wb")
+        with explained("write", path):
+            self._file = path.open("wb")
 
     def __enter__(self) -> "SegmentWriter":
         return self
@@ -75,10 +77,12 @@ class SegmentWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
+        with explained("write", self._path):
+            self._file.close()
 
     def add(self, packet: StagedPacket) -> None:
-        self._file.write(packet.data)
+        with explained("write", self._path):
+            self._file.write(packet.data)
         size, crc = len(packet.data), zlib.crc32(packet.data)
         self._packets.append((packet.pts, packet.duration, int(packet.is_key), size, crc))
 
@@ -96,7 +100,9 @@ class SegmentWriter:
             "extra": dict(extra),
         }
         packed = json.dumps(described, sort_keys=True, separators=(",", ":")).encode()
-        self._file.write(packed + _TRAILER.pack(MAGIC, len(packed), zlib.crc32(packed)))
+        with explained("write", self._path):
+            self._file.write(packed + _TRAILER.pack(MAGIC, len(packed), zlib.crc32(packed)))
+            self._file.flush()
         return StagedSegment(self._path, self._file.tell(), len(self._packets), lost)
 
 
@@ -107,7 +113,8 @@ def read_segment_footer(
 
     Raises UndecodableError if it is damaged, or of another segment, film or configuration.
     """
-    described = json.loads(_read_footer_bytes(source, read))
+    packed = _read_footer_bytes(source, read)
+    described = json.loads(packed)
     found = (described["output"], described["segment"])
     if found != (output_digest, segment.index):
         raise UndecodableError(
@@ -116,6 +123,9 @@ def read_segment_footer(
         )
     packets = tuple(tuple(packet) for packet in described["packets"])
     _require_frames(segment, packets, source.key)
+    expected_bytes = sum(packet[3] for packet in packets) + len(packed) + _TRAILER.size
+    if expected_bytes != source.num_bytes:
+        raise _damaged(source, f"it has {source.num_bytes} bytes; expected {expected_bytes}")
     return SegmentFooter(
         extradata=bytes.fromhex(described["extradata"]),
         packets=packets,

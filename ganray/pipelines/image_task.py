@@ -25,13 +25,14 @@ from ganray.errors import (
     DistrustedError,
     GanrayError,
     LostWorkerError,
+    MissingExtraError,
     RestorationError,
     StorageError,
     TooLargeError,
     UnreachableError,
-    UnsupportedImageError,
 )
 from ganray.ledger import LedgerRow
+from ganray.pipelines.film_scenes import find_film_scene
 from ganray.pipelines.overlap import PausingBudget
 from ganray.pipelines.restore_config import TrustConfig
 from ganray.pipelines.restore_orders import Outcome, Pending, RestoreJob, Scene, SceneFound
@@ -99,7 +100,11 @@ class ImageTask:
         tools, key, limits = self.tools, self.item.key, self.tools.job.config.limits
         require_bytes(self.item, limits.bytes)
         if family_of(key) == "video":
-            raise UnsupportedImageError("films are not restored yet; expected an image")
+            film = tools.film_source(key, budget.beat)
+            self._scene = find_film_scene(
+                tools.job, self.item, film, target=tools.target, call=tools.guarded
+            )
+            return
         reader = reader_of(tools.source, key) if is_tiff(key) else "whole"
         is_ranged = reader == "geo" or (reader == "tiff" and self.item.num_bytes > SMALL_FILE_BYTES)
         if is_ranged:
@@ -208,6 +213,9 @@ class ImageTask:
         self._seen = np.empty((0, 0, 0), np.uint8)
         return replace(row, seconds=self._own_seconds + self.device_seconds)
 
+    def abandon(self) -> None:
+        """Nothing: what was loaded is memory."""
+
     def _write(self) -> LedgerRow:
         tools, image = self.tools, self._image
         assert image is not None
@@ -283,7 +291,7 @@ def attempt(action: Callable[[], None]) -> GanrayError | None:
         action()
     except UnreachableError:
         raise
-    except (CodecError, RestorationError, StorageError) as error:
+    except (CodecError, MissingExtraError, RestorationError, StorageError) as error:
         return error
     except out_of_memory() as error:
         return TooLargeError(f"out of memory: {error}; lower limits.pixels or split_pixels")
@@ -291,9 +299,12 @@ def attempt(action: Callable[[], None]) -> GanrayError | None:
 
 
 def failed_row(job: RestoreJob, item: Pending, error: GanrayError, attempts: int) -> LedgerRow:
-    """The row of a failure; one of a store, or of memory, is tried again by the next run."""
+    """The row of a failure; one of a store, of memory or of what is not installed is tried again
+    by the next run."""
     # If it is the target that refuses, so does the record of this row, and the run stops.
-    retry = isinstance(error, StorageError) or str(error).startswith("out of memory")
+    retry = isinstance(error, MissingExtraError | StorageError) or str(error).startswith(
+        "out of memory"
+    )
     # Two lost workers may have been bad luck; three times two were not.
     retry = retry or (isinstance(error, LostWorkerError) and attempts < KILLING_ATTEMPTS)
     return job.failed_row(item, error, attempts=attempts, retry=retry)

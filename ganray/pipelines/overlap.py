@@ -76,12 +76,21 @@ class PausingBudget:
         self._clocks.begin(self._name)
         return held
 
+    def release(self, held: int) -> None:
+        """Give back a part of what was acquired, before its task is stored."""
+        self._budget.release(held)
+
+    def beat(self) -> None:
+        """Start the calling thread's clock anew: it has come a step further."""
+        self._clocks.begin(self._name)
+
 
 class Task(Protocol[OutT]):
     """What a worker does with one input, or one window, or one scene.
 
     `load` and `store` run in threads of their own, `windows` and `collect` in the device's. An
     error of `load`, or of a window, goes to `store` all the same, which says what became of it.
+    What is loaded and will not be stored is abandoned.
     """
 
     held_bytes: int
@@ -96,13 +105,19 @@ class Task(Protocol[OutT]):
 
     def load(self, budget: PausingBudget) -> None: ...
 
-    def windows(self) -> Iterator[WindowTask]: ...
+    def windows(self) -> Iterator[WindowTask | None]:
+        """The task's windows; None before one that has to be waited for."""
+        ...
 
     def collect(self, restored: RestoredWindow) -> bool:
         """Take one window's result; whether it was the last."""
         ...
 
     def store(self) -> OutT: ...
+
+    def abandon(self) -> None:
+        """Let go of what `load` has begun."""
+        ...
 
 
 class Clocks:
@@ -160,12 +175,14 @@ class Engine(Generic[OutcomeT]):
         self._writers = ThreadPoolExecutor(num_writers, "ganray-write")
         self._ahead = num_ahead
         self._budget = Budget(buffer_bytes)
+        self._begun: dict[int, Task[OutcomeT]] = {}
         self._failure: BaseException | None = None
 
     def run(self, tasks: Iterable[Task[OutcomeT]], stop: Callable[[], bool]) -> Iterator[OutcomeT]:
         """Yield what became of each task, once it is committed; begin none after `stop`.
 
-        An exception that is not of ganray's is a bug and is raised, by every later call too.
+        An exception that is not of ganray's is a bug and is raised, by every later call too; the
+        engine is to be closed then, and abandons what it had begun.
         """
         if self._failure is not None:
             raise self._failure
@@ -194,6 +211,8 @@ class Engine(Generic[OutcomeT]):
     def close(self) -> None:
         self._readers.shutdown(cancel_futures=True)
         self._writers.shutdown(cancel_futures=True)
+        while self._begun:
+            self._begun.popitem()[1].abandon()
 
 
 class _Run(Generic[OutcomeT]):
@@ -257,14 +276,25 @@ class _Run(Generic[OutcomeT]):
     def _discard(self) -> None:
         """Leave alone what is loaded and not begun: it stays to be done."""
         while self.num_loading:
-            self.engine._budget.release(self._next_loaded().held_bytes)
+            task = self._next_loaded()
+            self.engine._begun.pop(id(task), None)
+            task.abandon()
+            self.engine._budget.release(task.held_bytes)
 
-    def _windows(self, task: Task[OutcomeT]) -> Iterator[WindowTask]:
+    def _windows(self, task: Task[OutcomeT]) -> Iterator[WindowTask | None]:
         has_windows = False
+        waiting_since = 0.0
         for window in task.windows():
-            has_windows = True
+            if waiting_since:
+                self.busy_since += time.perf_counter() - waiting_since
+                waiting_since = 0.0
             self.engine.clocks.begin(task.name)
+            has_windows = has_windows or window is not None
             yield window
+            if window is None:
+                # Whoever is waited for has a clock of his own.
+                self.engine.clocks.end()
+                waiting_since = time.perf_counter()
         if not has_windows:
             self.store(task)
 
@@ -284,6 +314,7 @@ class _Run(Generic[OutcomeT]):
             self.engine._readers.submit(self._load, task)
 
     def _load(self, task: Task[OutcomeT]) -> None:
+        self.engine._begun[id(task)] = task
         try:
             clocks = self.engine.clocks
             with clocks.stage(task.name):
@@ -304,6 +335,7 @@ class _Run(Generic[OutcomeT]):
         except BaseException as error:
             outcome = error
         finally:
+            self.engine._begun.pop(id(task), None)
             self.engine._budget.release(task.held_bytes)
         self.stored.put(outcome)
 

@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 
 from ganray.claim import Claim, claimed
-from ganray.codecs.catalog import family_of, is_tiff
+from ganray.codecs.catalog import family_of, is_tiff, is_video
 from ganray.codecs.isolation import IsolatedProcess
+from ganray.codecs.video import VideoSource
 from ganray.config import to_yaml
 from ganray.errors import CodecError, GanrayError, RunFailedError
 from ganray.ledger import Ledger, LedgerRow
 from ganray.manifest import speakable
+from ganray.pipelines.film_scenes import find_film_scene
 from ganray.pipelines.placement import choose_workers
 from ganray.pipelines.pool import run_pool
 from ganray.pipelines.recorder import Recorder
@@ -25,7 +27,9 @@ from ganray.pipelines.restore_orders import (
     AssemblyOrder,
     OrderDone,
     Outcome,
+    Pending,
     RestoreJob,
+    Scene,
     SceneFound,
     Told,
     WindowDone,
@@ -177,22 +181,27 @@ class _Run:
             return set()
         found = set()
         limits = self.job.config.limits
-        source = open_store(self.job.config.source)
-        decoder = IsolatedProcess(seconds=limits.seconds, memory_bytes=limits.memory_bytes)
-        for item in self.plan.pending:
-            if not is_tiff(item.key):
-                continue
-            try:
-                reader = reader_of(source, item.key)
-                scene = find_ranged_scene(self.job, item, reader, decoder.call)
-            except GanrayError:
-                # A worker fails it by name.
-                continue
-            if scene is not None:
-                self.scenes.take(SceneFound(scene))
-                found.add(item.key)
-        decoder.close()
+        with IsolatedProcess(seconds=limits.seconds, memory_bytes=limits.memory_bytes) as decoder:
+            for item in self.plan.pending:
+                try:
+                    scene = self._find_scene(item, decoder)
+                except GanrayError:
+                    # A worker fails it by name.
+                    continue
+                if scene is not None:
+                    self.scenes.take(SceneFound(scene))
+                    found.add(item.key)
         return found
+
+    def _find_scene(self, item: Pending, decoder: IsolatedProcess) -> Scene | None:
+        source = open_store(self.job.config.source)
+        if is_tiff(item.key):
+            reader = reader_of(source, item.key)
+            return find_ranged_scene(self.job, item, reader, decoder.call)
+        if is_video(item.key):
+            film = VideoSource(source, item.key)
+            return find_film_scene(self.job, item, film, target=self.target, call=decoder.call)
+        return None
 
     def _workers_for(self, orders: Sequence[WorkOrder]) -> RestoreWorkersConfig:
         """The pool, unless a few files are all that is left to be put together: that is mostly
@@ -229,7 +238,7 @@ class _Run:
             self.recorder.take(outcome)
             if scene is not None:
                 # Its output is written and recorded: the windows would only take room.
-                _delete_all(self.target, map(scene.run_key, range(scene.num_windows)))
+                _delete_all(self.target, scene.staged_keys)
             self._handle_row(outcome)
         elif isinstance(outcome, WindowDone):
             self.report(outcome)

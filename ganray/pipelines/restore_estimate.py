@@ -15,11 +15,11 @@ from itertools import islice
 import numpy as np
 import torch
 
-from ganray.codecs.catalog import FAMILIES, is_tiff, suffix_of
+from ganray.codecs.catalog import FAMILIES, is_tiff, is_video, suffix_of
 from ganray.codecs.files import decode_file, encode_file, written_format
 from ganray.codecs.film_sequence import sequence_of
 from ganray.codecs.geo import is_geo, read_raster
-from ganray.errors import CodecError, RestorationError, StorageError
+from ganray.errors import CodecError, MissingExtraError, RestorationError, StorageError
 from ganray.pipelines.placement import LARGEST_BYTES, RAY_START_SECONDS
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.restore_orders import Pending
@@ -103,12 +103,14 @@ def measure_sample(plan: RestorePlan) -> Sample:
     source = open_store(config.source)
     sample = Sample()
     for item in plan.sample:
+        if is_video(item.key):
+            continue
         if item.num_bytes > LARGEST_BYTES:
             sample.num_failed += 1
             continue
         try:
             _measure(sample, source, restorer, item=item, plan=plan)
-        except (CodecError, RestorationError, StorageError):
+        except (CodecError, MissingExtraError, RestorationError, StorageError):
             sample.num_failed += 1
     return sample
 
@@ -159,8 +161,9 @@ def _as_eight_bits(pixels: Pixels) -> Pixels:
 
 
 def extrapolate(plan: RestorePlan, sample: Sample) -> Estimate:
-    """The run's figures: those of the sample, times its share of all pending bytes."""
-    factor = plan.pending_bytes / max(1, sample.input_bytes)
+    """The run's figures: those of the sample, times its share of all pending bytes but
+    those of films."""
+    factor = (plan.pending_bytes - plan.film_bytes) / max(1, sample.input_bytes)
     return Estimate(
         input_pixels=sample.input_pixels * factor,
         output_bytes=sample.output_bytes * factor,
@@ -168,7 +171,8 @@ def extrapolate(plan: RestorePlan, sample: Sample) -> Estimate:
         generator_seconds=sample.generator_seconds * factor,
         num_workers=plan.config.workers.max,
         num_windows=max(
-            len(plan.pending), sample.input_pixels * factor / plan.config.window_pixels**2
+            len(plan.pending) - plan.num_films,
+            sample.input_pixels * factor / plan.config.window_pixels**2,
         ),
     )
 
@@ -176,6 +180,13 @@ def extrapolate(plan: RestorePlan, sample: Sample) -> Estimate:
 def _describe(plan: RestorePlan, sample: Sample, whole: Estimate) -> Iterator[str]:
     config = plan.config
     scale = plan.preparation.checkpoint.scale
+    if plan.num_films:
+        yield (
+            f"films       {plan.num_films} of {plan.film_bytes / 1e6:.1f} MB are not measured, and "
+            "not in the figures below"
+        )
+    if not sample.num_inputs + sample.num_failed:
+        return
     if not sample.num_inputs:
         yield f"sample      none of {sample.num_failed} inputs could be restored"
         return
@@ -184,7 +195,7 @@ def _describe(plan: RestorePlan, sample: Sample, whole: Estimate) -> Iterator[st
         f"{whole.input_pixels * scale**2 / 1e6:.1f} out, {whole.num_windows:.0f} windows"
     )
     yield (
-        f"bytes       {plan.pending_bytes / 1e6:.1f} MB in, about "
+        f"bytes       {(plan.pending_bytes - plan.film_bytes) / 1e6:.1f} MB in, about "
         f"{whole.output_bytes / 1e6:.1f} MB out"
     )
     failed = f", {sample.num_failed} of them failed" if sample.num_failed else ""

@@ -1,11 +1,13 @@
 """What travels between the driver of a restoration and its workers: a few hundred bytes each."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from ganray import __version__
 from ganray.codecs import catalog
+from ganray.codecs.video import VideoProfile
 from ganray.errors import DistrustedError, GanrayError, TooLargeError
 from ganray.ledger import LedgerRow
 from ganray.pipelines.restore_config import RestoreConfig
@@ -30,17 +32,26 @@ class Pending:
     attempts: int = 0
 
 
-Reader = Literal["tiff", "geo", "whole"]
+Reader = Literal["tiff", "geo", "whole", "film"]
 """Who reads the windows of a scene: by ranges ganray's own reader or GDAL; or every worker decodes
-the input whole."""
+the input whole; of a film FFmpeg decodes segments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """What is known of a scene that is a film; its plan stands beside its segments."""
+
+    profile: VideoProfile
+    num_frames: int
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
     """An input that is restored window by window, by several workers.
 
-    `validity`, `parts` and `ranges` say how its bands are shown to a generator: found once, so
-    that all windows agree.
+    Of a film, `height` and `width` are those of a frame, and a window is a segment. `validity`,
+    `parts` and `ranges` say how its bands are shown to a generator: found once, so that all
+    windows agree.
     """
 
     item: Pending
@@ -55,10 +66,24 @@ class Scene:
     validity: Validity = EVERYWHERE
     parts: tuple[Part, ...] = ()
     ranges: ValueRanges | None = None
+    film: Film | None = None
 
     @property
     def num_pixels(self) -> int:
-        return self.height * self.width
+        num_frames = self.film.num_frames if self.film else 1
+        return num_frames * self.height * self.width
+
+    @property
+    def plan_key(self) -> str:
+        """Where the segments of a film are written down."""
+        return f"{self.staging}plan.json"
+
+    @property
+    def staged_keys(self) -> Iterator[str]:
+        """All that waits in staging for the scene to be put together."""
+        yield from map(self.run_key, range(self.num_windows))
+        if self.film:
+            yield self.plan_key
 
     def run_key(self, index: int) -> str:
         """Where the restored pixels of one window wait for the scene to be put together."""

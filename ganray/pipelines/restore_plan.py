@@ -50,7 +50,10 @@ class Preparation:
 
 @dataclass
 class RestorePlan:
-    """What is to be done, and what need not be. Memory does not grow with the archive."""
+    """What is to be done, and what need not be. Memory does not grow with the archive.
+
+    `num_films` and `film_bytes` are of what is pending.
+    """
 
     preparation: Preparation
     pending: Spool[Pending] = field(default_factory=Spool, repr=False)
@@ -60,6 +63,8 @@ class RestorePlan:
     num_vanished: int = 0
     vanished: list[str] = field(default_factory=list)
     pending_bytes: int = 0
+    num_films: int = 0
+    film_bytes: int = 0
     by_suffix: Counter[tuple[str, str]] = field(default_factory=Counter)
     sample: list[Pending] = field(default_factory=list)
 
@@ -179,6 +184,9 @@ def _add(plan: RestorePlan, info: ObjectInfo, row: ResumeRow | None, reason: str
             return "failed"
     plan.pending.append(item)
     plan.pending_bytes += info.num_bytes
+    if catalog.is_video(info.key):
+        plan.num_films += 1
+        plan.film_bytes += info.num_bytes
     return "pending"
 
 

@@ -11,16 +11,26 @@ import numpy as np
 import torch
 
 from ganray import __version__
-from ganray.codecs.catalog import family_of, is_tiff
+from ganray.codecs.catalog import is_tiff, is_video
 from ganray.codecs.files import decode_file
 from ganray.codecs.geo import GeoWindows, read_geo_box
 from ganray.codecs.geo_config import GeoConfig
 from ganray.codecs.isolation import IsolatedProcess
 from ganray.codecs.tiff_remote import read_tiff_box
 from ganray.codecs.tiff_windows import TiffWindows
-from ganray.errors import CodecError, NotFoundError, RestorationError, StorageError
+from ganray.codecs.video import SegmentPlan, VideoSource
+from ganray.codecs.video_sample import sample_frame
+from ganray.errors import (
+    CodecError,
+    MissingExtraError,
+    NotFoundError,
+    RestorationError,
+    StorageError,
+)
 from ganray.models.checkpoint import Checkpoint, decode_checkpoint
-from ganray.pipelines.restore_orders import Reader, RestoreJob
+from ganray.pipelines.film_files import BeatingStore
+from ganray.pipelines.film_scenes import read_plan
+from ganray.pipelines.restore_orders import Reader, RestoreJob, Scene
 from ganray.pipelines.scenes import present, reader_of
 from ganray.raster.image import FloatPixels, Image, Pixels
 from ganray.raster.validity import MaskedPixels
@@ -54,6 +64,7 @@ class RestoreTools:
         self._own = threading.local()
         self._decoding = threading.Lock()
         self._decoded: tuple[str, Pixels] | None = None
+        self._plan: tuple[str, SegmentPlan] | None = None
 
     @cached_property
     def restorer(self) -> Restorer:
@@ -157,6 +168,18 @@ class RestoreTools:
                 self._decoded = key, image.pixels
             return self._decoded[1]
 
+    def film_source(self, key: str, beat: Callable[[], None]) -> VideoSource:
+        """A film, for a codec that `guarded` calls and that may read it from end to end: `beat`
+        is called as it does. A process of its own has a clock of its own."""
+        store = self.source if self._isolated else BeatingStore(self.source, beat)
+        return VideoSource(store, key)
+
+    def film_plan(self, scene: Scene) -> SegmentPlan:
+        """The segments of a film; the last plan is kept for the segments that follow."""
+        if self._plan is None or self._plan[0] != scene.plan_key:
+            self._plan = scene.plan_key, read_plan(self.target, scene.plan_key)
+        return self._plan[1]
+
     def close(self) -> None:
         for decoder in self._decoders:
             decoder.close()
@@ -188,7 +211,7 @@ class RestoreTools:
             if image is None:
                 return None
             shown = present(self.job, image.profile)
-        except (CodecError, RestorationError, StorageError):
+        except (CodecError, MissingExtraError, RestorationError, StorageError):
             return None
         bands = list(shown.parts[0].bands)
         ranges = shown.ranges and tuple(shown.ranges[band] for band in bands)
@@ -206,14 +229,21 @@ class RestoreTools:
             return self._apart(read_raster_middle, self.source.uri, key, config.geo)
         if is_tiff(key) and num_bytes > WHOLE_TIFF_BYTES:
             return self._apart(read_tiff_middle, self.source.uri, key)
-        if num_bytes > MAX_SAMPLE_BYTES or family_of(key) == "video":
+        if is_video(key):
+            film, limit = VideoSource(self.source, key), config.limits.pixels
+            return _cut_middle(self._apart(sample_frame, film, config.video, max_pixels=limit))
+        if num_bytes > MAX_SAMPLE_BYTES:
             return None
         data = self.source.read(key)
         image = self._apart(decode_file, key, data, config.codecs, max_pixels=config.limits.pixels)
         if image.pixels.dtype == np.float16:
             return None
-        _, height, width = image.pixels.shape
-        return Image(crop(image.pixels, _middle_box(height, width)), image.profile)
+        return _cut_middle(image)
+
+
+def _cut_middle(image: Image) -> Image:
+    _, height, width = image.pixels.shape
+    return Image(crop(image.pixels, _middle_box(height, width)), image.profile)
 
 
 def _signed(pixels: Pixels) -> Pixels:

@@ -17,6 +17,7 @@ import torch
 
 from ganray.errors import LostWorkerError, NotFoundError
 from ganray.ledger import ROWS_PREFIX, Ledger, LedgerRow
+from ganray.pipelines.film_tasks import FilmAssemblyTask, FilmSegmentTask
 from ganray.pipelines.image_task import ImageTask
 from ganray.pipelines.overlap import Clocks, Engine, Task
 from ganray.pipelines.pool import TASKS_IN_FLIGHT, WorkerContext
@@ -100,6 +101,11 @@ class RestoreWorker:
         match order:
             case ImageOrder():
                 return (ImageTask(self.tools, item, item.attempts + 1) for item in order.items)
+            case WindowOrder() if order.scene.film:
+                scene, clocks = order.scene, self.engine.clocks
+                return (FilmSegmentTask(self.tools, scene, i, clocks) for i in order.windows)
+            case AssemblyOrder() if order.scene.film:
+                return iter([FilmAssemblyTask(self.tools, order)])
             case WindowOrder():
                 return (SceneWindowTask(self.tools, order.scene, i) for i in order.windows)
             case AssemblyOrder():

@@ -134,6 +134,9 @@ class SceneWindowTask:
             return SceneFailed(self.scene, self.index, row)
         return WindowDone(self.scene, self.index, self._staged_bytes)
 
+    def abandon(self) -> None:
+        """Nothing: what was loaded is memory."""
+
     def _write(self) -> None:
         if self._staged_bytes:
             return
@@ -195,6 +198,9 @@ class AssemblyTask:
         if error is not None:
             return failed_row(self.tools.job, item, error, item.attempts + 1)
         return rows[0]
+
+    def abandon(self) -> None:
+        """Nothing: nothing was loaded."""
 
     def _assemble(self) -> LedgerRow:
         begin = time.perf_counter()

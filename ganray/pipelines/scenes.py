@@ -25,9 +25,9 @@ STAGING_COMPRESSION = "zstd"
 Call = Callable[..., Any]
 
 
-def apply(function: Callable[..., Any], /, *arguments: Any) -> Any:
+def apply(function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
     """Call a codec where this is done: here."""
-    return function(*arguments)
+    return function(*arguments, **options)
 
 
 def reader_of(store: Store, key: str) -> Reader:

@@ -13,10 +13,9 @@ from typing import TypeVar
 
 from ganray.claim import claimed
 from ganray.codecs import catalog
-from ganray.codecs.catalog import is_tiff
+from ganray.codecs.catalog import is_tiff, is_video
 from ganray.codecs.files import decode_file
 from ganray.codecs.geo import describe_geo, is_geo, read_raster
-from ganray.codecs.geo_config import GeoConfig
 from ganray.codecs.tiff_windows import TiffWindows
 from ganray.errors import (
     CheckpointError,
@@ -32,6 +31,8 @@ from ganray.ledger import Ledger, LedgerRow
 from ganray.manifest import Input, probe_input
 from ganray.models.checkpoint import decode_checkpoint
 from ganray.pipelines.archives import open_archive
+from ganray.pipelines.film_audit import Shape, input_shape, output_shape
+from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.restore_orders import STAGING_PREFIX
 from ganray.pipelines.restore_plan import unusable_reason
 from ganray.pipelines.status import LatestRun, open_latest_run
@@ -217,39 +218,40 @@ def _audit_output(witness: _Witness, info: ObjectInfo, row: LedgerRow) -> Iterat
 
 
 def _compare(
-    witness: _Witness, info: ObjectInfo, row: LedgerRow, shape: tuple[int, int]
+    witness: _Witness, info: ObjectInfo, row: LedgerRow, shape: Shape
 ) -> Iterator[Problem]:
-    height, width = shape
-    if height * width != row.output_pixels:
-        yield Problem(row.key, f"its output is {width}x{height}, not {row.output_pixels} pixels")
+    if shape.num_pixels != row.output_pixels:
+        yield Problem(row.key, f"its output is {shape}, not {row.output_pixels} pixels")
         return
     # Of an input that has changed since, the output need not have the size.
     is_comparable = witness.scale and witness.run.is_current(info, row)
     source = _input_shape(witness, info) if is_comparable else None
-    if source and (height, width) != (source[0] * witness.scale, source[1] * witness.scale):
+    if source and shape != source.scale(witness.scale):
         yield Problem(
             row.key,
-            f"its output is {width}x{height}, and its input of {source[1]}x{source[0]} times "
-            f"{witness.scale} is another size",
+            f"its output is {shape}, and its input of {source} times {witness.scale} is another "
+            "size",
         )
 
 
-def _input_shape(witness: _Witness, info: ObjectInfo) -> tuple[int, int] | None:
-    """Height and width of an input, from its header; None if that cannot be read."""
+def _input_shape(witness: _Witness, info: ObjectInfo) -> Shape | None:
+    """The size of an input, from its header; None if that cannot be read."""
     archive = witness.archive
-    if _is_large_photo(archive, info):
-        try:
+    try:
+        if is_video(info.key):
+            return input_shape(archive, info.key, witness.run.config.video)
+        if _is_large_photo(archive, info):
             picture = TiffWindows(archive, info.key)
-            return picture.height, picture.width
-        except UnreachableError:
-            raise
-        except UnsupportedImageError:
-            # It was restored whole, by what probes it below.
-            pass
-        except (CodecError, StorageError):
-            return None
+            return Shape(picture.height, picture.width)
+    except UnreachableError:
+        raise
+    except UnsupportedImageError:
+        # It was restored whole, by what probes it below.
+        pass
+    except (CodecError, StorageError):
+        return None
     found = probe_input(archive, info, witness.run.config.codecs)
-    return (found.height, found.width) if isinstance(found, Input) else None
+    return Shape(found.height, found.width) if isinstance(found, Input) else None
 
 
 def _is_large_photo(archive: Store, info: ObjectInfo) -> bool:
@@ -257,14 +259,14 @@ def _is_large_photo(archive: Store, info: ObjectInfo) -> bool:
     return is_large and not is_geo(archive, info.key)
 
 
-def _read_output(witness: _Witness, row: LedgerRow) -> tuple[int, int]:
+def _read_output(witness: _Witness, row: LedgerRow) -> Shape:
     if row.output_parts:
-        return _read_parts(witness.run.store, row, witness.run.config.geo)
+        return _read_parts(witness.run.store, row, witness.run.config)
     return _read_whole(witness, row)
 
 
-def _read_whole(witness: _Witness, row: LedgerRow) -> tuple[int, int]:
-    """Check all bytes and all pixels; height and width."""
+def _read_whole(witness: _Witness, row: LedgerRow) -> Shape:
+    """Check all bytes and all pixels."""
     store, codecs = witness.run.store, witness.run.config.codecs
     content = store.read(row.output)
     _require_digest(hashlib.sha256(content).hexdigest(), row)
@@ -273,11 +275,11 @@ def _read_whole(witness: _Witness, row: LedgerRow) -> tuple[int, int]:
     else:
         image = decode_file(row.output, content, codecs, max_pixels=NO_LIMIT)
     _, height, width = image.pixels.shape
-    return height, width
+    return Shape(height, width)
 
 
-def _read_parts(store: Store, row: LedgerRow, geo: GeoConfig) -> tuple[int, int]:
-    """Check a large output part by part; height and width, from its header."""
+def _read_parts(store: Store, row: LedgerRow, config: RestoreConfig) -> Shape:
+    """Check a large output part by part; its size is that of its header, or of its packets."""
     whole = hashlib.sha256()
     start = 0
     for num_bytes in json.loads(row.output_parts):
@@ -288,11 +290,13 @@ def _read_parts(store: Store, row: LedgerRow, geo: GeoConfig) -> tuple[int, int]
         whole.update(part.digest())
         start += num_bytes
     _require_digest(whole.hexdigest(), row)
+    if is_video(row.output):
+        return output_shape(store, row.output, config.video)
     if is_geo(store, row.output):
-        _, height, width = describe_geo(store.uri, row.output, geo)
-        return height, width
+        _, height, width = describe_geo(store.uri, row.output, config.geo)
+        return Shape(height, width)
     picture = TiffWindows(store, row.output)
-    return picture.height, picture.width
+    return Shape(picture.height, picture.width)
 
 
 def _require_digest(digest: str, row: LedgerRow) -> None:

@@ -21,6 +21,7 @@ class FakeTask:
         self.num_windows = self.missing = num_windows
         self.size = size
         self.fail = fail
+        self.num_abandoned = 0
 
     def load(self, budget: Budget) -> None:
         if self.fail == "load":
@@ -39,6 +40,9 @@ class FakeTask:
         if self.fail == "store":
             raise ValueError(self.name)
         return self.name
+
+    def abandon(self) -> None:
+        self.num_abandoned += 1
 
 
 def restore_later(tasks: Iterable[SimpleNamespace | None]) -> Iterator[SimpleNamespace]:
@@ -156,6 +160,90 @@ def test_an_error_ends_the_engine_while_readers_wait_for_bytes(stage: str) -> No
     closing.start()
     closing.join(10)
     assert not closing.is_alive(), "a reader waits for ever"
+
+
+class LateTask(FakeTask):
+    """A task whose every window is waited for."""
+
+    def windows(self) -> Iterator[SimpleNamespace | None]:
+        for window in super().windows():
+            yield None
+            time.sleep(0.02)
+            yield window
+        yield None
+
+
+def test_what_waits_for_a_full_batch_is_run_before_a_window_is_waited_for() -> None:
+    one = engine([])
+    seen = []
+
+    class Watched(LateTask):
+        def collect(self, restored: SimpleNamespace) -> bool:
+            seen.append(self.num_windows - self.missing)
+            return super().collect(restored)
+
+        def windows(self) -> Iterator[SimpleNamespace | None]:
+            for number, window in enumerate(super().windows()):
+                # Every other one is None.
+                assert window is None or len(seen) == number // 2
+                yield window
+
+    tasks = [Watched("a", num_windows=4)]
+    assert list(one.run(tasks, never)) == ["a"]
+    assert tasks[0].device_seconds < 0.05, "waiting was counted"
+    one.close()
+
+
+def test_a_task_that_only_had_to_be_waited_for_is_stored() -> None:
+    one = engine([])
+    tasks = [LateTask(str(number), num_windows=number % 2) for number in range(6)]
+    assert sorted(one.run(tasks, never)) == [str(number) for number in range(6)]
+    assert not any(task.num_abandoned for task in tasks)
+    one.close()
+
+
+@pytest.mark.parametrize("stage", ["load", "store", "device"])
+def test_what_is_loaded_is_stored_or_abandoned(stage: str) -> None:
+    stored, loaded = [], []
+
+    class Noting(FakeTask):
+        def load(self, budget: Budget) -> None:
+            super().load(budget)
+            loaded.append(self)
+
+        def store(self) -> str:
+            stored.append(self)
+            return super().store()
+
+        def windows(self) -> Iterator[SimpleNamespace]:
+            if self.fail == "device":
+                raise ValueError(self.name)
+            return super().windows()
+
+    one = engine([])
+    tasks = [Noting(str(i)) for i in range(4)] + [Noting("bad", fail=stage)]
+    tasks += [Noting(str(i)) for i in range(4, 30)]
+    with pytest.raises(ValueError, match="bad"):
+        list(one.run(tasks, never))
+    one.close()
+    for task in loaded:
+        assert (task in stored) != (task.num_abandoned == 1), task.name
+    assert not one._begun
+
+
+def test_after_a_stop_what_is_loaded_and_not_begun_is_abandoned() -> None:
+    stopped = threading.Event()
+    one = engine([])
+    tasks = [FakeTask(str(i), size=1) for i in range(50)]
+    outcomes = []
+    for outcome in one.run(tasks, stopped.is_set):
+        outcomes.append(outcome)
+        stopped.set()
+    assert not one._begun
+    for task in tasks:
+        is_held = task.held_bytes > 0
+        assert task.num_abandoned == (is_held and task.name not in outcomes)
+    one.close()
 
 
 def test_waiting_for_bytes_is_not_the_time_of_a_stage() -> None:
