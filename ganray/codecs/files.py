@@ -8,6 +8,7 @@ from ganray.codecs import deep_photo, dicom, film, photo
 from ganray.codecs.catalog import Codecs, family_of
 from ganray.codecs.geo_whole import encode_raster
 from ganray.codecs.geo_whole import require_encodable as require_raster
+from ganray.codecs.tiff_metadata import profile_tags
 from ganray.raster.image import Image, Profile
 
 RASTER = "geotiff"
@@ -71,7 +72,10 @@ def require_encodable(profile: Profile, written_as: str, height: int, width: int
 
 
 def lost_in(profile: Profile, written_as: str) -> tuple[str, ...]:
-    """What another format than the input's does not hold of its profile."""
+    """What the format of an output does not hold of its input's profile."""
+    if profile.codec == RASTER:
+        shape = (profile.num_bands, 1, 1)
+        return profile_tags(profile, history="", shape=shape).lost
     is_deep = profile.codec in photo.SUFFIXES and profile.bit_depth > 8 and profile.num_bands > 1
     return deep_photo.lost_in(profile, written_as) if is_deep else ()
 

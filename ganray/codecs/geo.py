@@ -6,6 +6,7 @@ one object. A mask beside the file is refused, other sidecars are named as lost.
 point anywhere, is no input.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -49,9 +50,17 @@ def is_geo(store: Store, key: str) -> bool:
 
     A file that is no TIFF is none: whoever reads photographs says what is wrong with it.
     """
-    reader = HeaderReader(store, key, store.stat(key).num_bytes)
+    return _is_raster(HeaderReader(store, key, store.stat(key).num_bytes).read)
+
+
+def is_geo_file(data: bytes) -> bool:
+    """`is_geo` of a whole file."""
+    return _is_raster(lambda start, end: data[start:end])
+
+
+def _is_raster(read: Callable[[int, int], bytes]) -> bool:
     try:
-        tiff = open_tiff(reader.read)
+        tiff = open_tiff(read)
         return is_raster(TagValues(tiff, tiff.first_directory))
     except UndecodableError:
         return False

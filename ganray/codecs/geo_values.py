@@ -44,8 +44,10 @@ def percentile_range(
             pairs.append(_largest(str(band.dtype)))
             continue
         low, high = np.percentile(values.astype(np.float64), percentiles)
-        # Of one value alone no contrast can be made.
-        pairs.append((float(low), float(high) if high > low else float(low) + 1))
+        # Of one value alone no contrast can be made; a float32 has to tell the two apart.
+        next_value = float(np.nextafter(np.float32(low), np.float32(np.inf)))
+        is_flat = np.float32(high) <= np.float32(low)
+        pairs.append((float(low), max(float(low) + 1, next_value) if is_flat else float(high)))
     return tuple(pairs)
 
 

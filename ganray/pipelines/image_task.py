@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ganray import __version__
+from ganray.codecs import photo
 from ganray.codecs.catalog import family_of, is_tiff
 from ganray.codecs.files import (
     RASTER,
@@ -17,7 +18,7 @@ from ganray.codecs.files import (
     probe_file,
     require_encodable,
 )
-from ganray.codecs.geo import read_raster
+from ganray.codecs.geo import is_geo_file, read_raster
 from ganray.codecs.geo_whole import raster_validity
 from ganray.codecs.stac import Lineage, item_key, stac_item
 from ganray.errors import (
@@ -35,7 +36,14 @@ from ganray.ledger import LedgerRow
 from ganray.pipelines.film_scenes import find_film_scene
 from ganray.pipelines.overlap import PausingBudget
 from ganray.pipelines.restore_config import TrustConfig
-from ganray.pipelines.restore_orders import Outcome, Pending, RestoreJob, Scene, SceneFound
+from ganray.pipelines.restore_orders import (
+    Outcome,
+    Pending,
+    Reader,
+    RestoreJob,
+    Scene,
+    SceneFound,
+)
 from ganray.pipelines.restore_tools import RestoreTools, out_of_memory
 from ganray.pipelines.scenes import (
     Shown,
@@ -58,6 +66,9 @@ from ganray.restoration.restorer import window_tasks
 # A file of which one request reads all is not asked for its header first.
 SMALL_FILE_BYTES = 2**20
 KILLING_ATTEMPTS = 3
+INDEX_BYTES = 8
+"""Row and column of the valid pixel that is nearest."""
+
 BYTES_PER_PIXEL = 8
 """More than any format needs that is decoded whole: what is larger is not read."""
 
@@ -105,13 +116,19 @@ class ImageTask:
                 tools.job, self.item, film, target=tools.target, call=tools.guarded
             )
             return
-        reader = reader_of(tools.source, key) if is_tiff(key) else "whole"
-        is_ranged = reader == "geo" or (reader == "tiff" and self.item.num_bytes > SMALL_FILE_BYTES)
-        if is_ranged:
+        data = None
+        reader: Reader = "whole"
+        if is_tiff(key) and self.item.num_bytes > SMALL_FILE_BYTES:
+            reader = reader_of(tools.source, key)
+        elif is_tiff(key):
+            data = tools.source.read(key)
+            reader = "geo" if is_geo_file(data) else "whole"
+        if reader != "whole":
             self._scene = find_ranged_scene(tools.job, self.item, reader, tools.guarded)
             if self._scene is not None:
                 return
-        self._image = self._read_raster(budget) if reader == "geo" else self._read_file(budget)
+        is_raster = reader == "geo"
+        self._image = self._read_raster(budget) if is_raster else self._read_file(budget, data)
         self._show(self._image)
 
     def _read_raster(self, budget: PausingBudget) -> Image:
@@ -127,10 +144,11 @@ class ImageTask:
             max_pixels=config.limits.pixels,
         )
 
-    def _read_file(self, budget: PausingBudget) -> Image:
+    def _read_file(self, budget: PausingBudget, data: bytes | None) -> Image:
         tools, key, config = self.tools, self.item.key, self.tools.job.config
         require_bytes(self.item, config.limits.pixels * BYTES_PER_PIXEL, "limits.pixels")
-        data = tools.source.read(key)
+        if data is None:
+            data = tools.source.read(key)
         profile, height, width = tools.guarded(probe_file, key, data, config.codecs)
         self._scene = find_picture_scene(tools.job, self.item, profile, height, width)
         if self._scene is not None:
@@ -145,9 +163,8 @@ class ImageTask:
         present(job, profile)
         codec = output_codec(job, profile.codec)
         require_encodable(profile, codec, height * job.scale, width * job.scale)
-        sample_bytes = profile.num_bands * np.dtype(profile.dtype).itemsize
         if height * width <= job.config.limits.pixels:
-            self.held_bytes = budget.acquire(height * width * sample_bytes * (1 + job.scale**2))
+            self.held_bytes = budget.acquire(height * width * pixel_bytes(profile, job.scale))
 
     def _show(self, image: Image) -> None:
         """Make of an image what a generator can see: values everywhere, in a type it takes."""
@@ -228,8 +245,8 @@ class ImageTask:
         finished = finish(self._restored, image, self._validity, scale)
         content = encode_file(finished, codec, config.codecs, tools.history, scale=scale)
         output = tools.job.output_key(self.item.key)
-        tools.target.write(output, content)
         write_stac(tools, image.profile, image.pixels.shape[1:], output, self.item)
+        tools.target.write(output, content)
         _, height, width = image.pixels.shape
         row = restored_row(tools, self.item, trust, flags)
         return replace(
@@ -244,6 +261,16 @@ class ImageTask:
             seam_error=self._seam_error,
             lost=", ".join((*image.profile.lost, *lost_in(image.profile, codec))),
         )
+
+
+def pixel_bytes(profile: Profile, scale: int) -> int:
+    """What a worker holds of an input's pixel: read and restored, and where some may have no value
+    filled, held apart and masked too."""
+    dtype = np.dtype(profile.dtype)
+    sample_bytes = profile.num_bands * max(dtype.itemsize, 4 if dtype.kind == "f" else 1)
+    if profile.codec in photo.SUFFIXES:
+        return sample_bytes * (1 + scale**2)
+    return sample_bytes * (2 + 3 * scale**2) + INDEX_BYTES
 
 
 def validity_of(image: Image) -> Validity:

@@ -8,6 +8,8 @@ from itertools import islice
 
 from ganray.claim import claimed
 from ganray.codecs import catalog
+from ganray.codecs.catalog import is_tiff
+from ganray.codecs.stac import item_key
 from ganray.errors import EmptyArchiveError
 from ganray.ledger import Ledger, LedgerRow
 from ganray.manifest import Selection, list_images
@@ -47,6 +49,8 @@ def _prune(run: LatestRun, batch: list[LedgerRow]) -> None:
     for row in batch:
         if row.output:
             run.store.delete(row.output)
+            if is_tiff(row.output):
+                run.store.delete(item_key(row.output))
 
 
 def _without_taken_over(run: LatestRun, vanished: Spool[LedgerRow]) -> Iterator[LedgerRow]:

@@ -158,4 +158,5 @@ class RestoreConfig(Selection):
     @property
     def limits_digest(self) -> str:
         """Changes with the limits: what failed by one is tried again under others."""
-        return digest(self.limits, self.trust)
+        bands = GeoConfig(max_bands=self.geo.max_bands)
+        return digest(self.limits, self.trust, bands)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ganray.codecs.catalog import FAMILIES, is_tiff, is_video, suffix_of
-from ganray.codecs.files import decode_file, encode_file, written_format
+from ganray.codecs.files import RASTER, decode_file, encode_file, written_format
 from ganray.codecs.film_sequence import sequence_of
 from ganray.codecs.geo import is_geo, read_raster
 from ganray.errors import CodecError, MissingExtraError, RestorationError, StorageError
@@ -125,7 +125,8 @@ def _measure(
     with _timed(clock, "codec"):
         image = _decode(source, item.key, data, config)
     _, height, width = image.pixels.shape
-    shown = choose_parts(image.profile, config.geo.bands, restorer.checkpoint.bands)
+    bands = config.geo.bands if image.profile.codec == RASTER else "all"
+    shown = choose_parts(image.profile, bands, restorer.checkpoint.bands)
     part = _middle(image.pixels)
     with _timed(clock, "generator"):
         for bands in (piece.bands for piece in shown if piece.treatment == "restore"):

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from ganray import __version__
 from ganray.codecs import catalog
+from ganray.codecs.stac import require_pystac
 from ganray.errors import ConfigError, EmptyArchiveError, NotFoundError, StorageError
 from ganray.ledger import Ledger, LedgerRow, ResumeRow, Version
 from ganray.manifest import is_selected, list_images
@@ -102,6 +103,8 @@ def prepare(config: RestoreConfig) -> Preparation:
         }
     )
     _require_apart(config.source, config.target)
+    if config.geo.stac:
+        require_pystac()
     data = read_checkpoint(config.generator, config.reading)
     checkpoint = decode_checkpoint(data, config.generator)
     if next(list_images(open_archive(config.source), config), None) is None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ganray.codecs.files import RASTER, encode_file, probe_file
+from ganray.codecs.files import RASTER, encode_file, lost_in, probe_file
 from ganray.codecs.geo_whole import TaggedLayout, tag_raster
 from ganray.codecs.tiff_assembly import assemble
 from ganray.codecs.tiff_metadata import profile_tags
@@ -36,6 +37,10 @@ from ganray.restoration.canvas import RestoredWindow, WindowTask
 from ganray.restoration.guard import TrustMeter
 from ganray.storage import Concatenation
 
+FILLING_REACH = 1.5
+"""In halos: a halo is a square, and the pixel that is nearest to its corner may lie the square
+root of two as far away."""
+
 
 def tag_scene(layout: TiffLayout, profile: Profile, history: str, *, scale: int) -> TaggedLayout:
     """The layout of a scene with the tags of its file."""
@@ -43,7 +48,8 @@ def tag_scene(layout: TiffLayout, profile: Profile, history: str, *, scale: int)
         return tag_raster(layout, profile, history, scale=scale)
     shape = layout.num_bands, layout.height, layout.width
     metadata = profile_tags(profile, history=history, shape=shape)
-    return TaggedLayout(replace(layout, tags=metadata.tags), metadata.lost)
+    lost = (*lost_in(profile, "tiff"), *metadata.lost)
+    return TaggedLayout(replace(layout, tags=metadata.tags), lost)
 
 
 class SceneWindowTask:
@@ -85,9 +91,11 @@ class SceneWindowTask:
         sample_bytes = len(scene.bands) * np.dtype(scene.dtype).itemsize
         copies = 1 + tools.job.scale**2
         self.held_bytes = budget.acquire(self._window.read.num_pixels * sample_bytes * copies)
-        margin = 0 if scene.validity == EVERYWHERE else self._grid.halo
+        # Floats may be none of their own.
+        is_everywhere = scene.validity == EVERYWHERE and np.dtype(scene.dtype).kind != "f"
+        margin = 0 if is_everywhere else math.ceil(FILLING_REACH * self._grid.halo)
         whole = Box(0, 0, scene.height, scene.width)
-        # What a pixel in the halo is filled with may lie as far beyond it.
+        # What a pixel in the halo is filled with may lie beyond it.
         box = self._window.read.grow(margin, whole)
         found = tools.window(scene.item.key, scene.reader, box)
         filled = fill(found.pixels, scene.validity.bands(found.pixels, found.mask))
@@ -206,9 +214,10 @@ class AssemblyTask:
         begin = time.perf_counter()
         layout, profile = scene_layout(self.tools.job, self.scene), self._profile()
         is_tiled_file = is_tiled(output_codec(self.tools.job, self.scene.codec))
-        row = (self._write_tiff if is_tiled_file else self._write_whole)(layout, profile)
         shape = self.scene.height, self.scene.width
-        write_stac(self.tools, profile, shape, row.output, self.scene.item)
+        output = self.tools.job.output_key(self.scene.item.key)
+        write_stac(self.tools, profile, shape, output, self.scene.item)
+        row = (self._write_tiff if is_tiled_file else self._write_whole)(layout, profile)
         return replace(row, seconds=row.seconds + time.perf_counter() - begin)
 
     def _judge(self, extras: Sequence[Mapping[str, Any]]) -> LedgerRow:
@@ -258,7 +267,7 @@ class AssemblyTask:
             output_bytes=made.num_bytes,
             output_sha256=hashlib.sha256(digests).hexdigest(),
             output_parts=json.dumps([part.num_bytes for part in made.parts]),
-            lost=", ".join((*profile.lost, *tagged.lost)),
+            lost=", ".join(dict.fromkeys((*profile.lost, *tagged.lost))),
         )
 
     def _write_whole(self, layout: TiffLayout, profile: Profile) -> LedgerRow:

@@ -1,7 +1,6 @@
 """Something for a generator to see where an image has no values, so that nothing bleeds."""
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 from ganray.raster.image import Pixels
 from ganray.raster.validity import Mask
@@ -11,8 +10,7 @@ def fill(pixels: Pixels, valid: Mask | None) -> Pixels:
     """(C,H,W) pixels with the nearest valid value of their band where there is none, and 0 in
     a band without any. `valid` is (C,H,W); None is everywhere.
 
-    What a valid pixel's neighbourhood is filled with depends on pixels that are at most twice
-    as far away.
+    What fills a pixel is at most as far from it as any valid pixel is.
     """
     if valid is None:
         return pixels
@@ -30,5 +28,8 @@ def fill(pixels: Pixels, valid: Mask | None) -> Pixels:
 
 def _nearest(is_valid: Mask) -> tuple[np.ndarray, np.ndarray]:
     """Row and column of the valid pixel that is nearest to each one."""
+    # Few inputs need it, and its import takes a fifth of a second.
+    from scipy.ndimage import distance_transform_edt
+
     rows, columns = distance_transform_edt(~is_valid, return_distances=False, return_indices=True)
     return rows, columns

@@ -66,6 +66,14 @@ def choose_ranges(profile: Profile) -> ValueRanges | None:
         )
     whole = (0.0, float(np.iinfo(dtype).max)) if dtype.kind == "u" else None
     ranges = tuple(_pairs(profile.value_range, profile, whole))
+    for low, high in ranges:
+        # Of float32, in which a generator works.
+        ends = np.array([low, high], np.float32)
+        if not np.isfinite(ends).all() or ends[0] >= ends[1]:
+            raise UnsupportedImageError(
+                f"its values {low:g} and {high:g} are to be black and white; expected two finite "
+                "numbers that differ in float32"
+            )
     return None if all(pair == whole for pair in ranges) else ranges
 
 

@@ -230,7 +230,7 @@ def test_what_stands_for_no_value_never_bleeds(tmp_path: Path) -> None:
     assert (outputs[0] != outputs[1]).mean() < 0.001
 
 
-@pytest.mark.parametrize("kind", ["mask", "nodata"])
+@pytest.mark.parametrize("kind", ["mask", "nodata", "NaN"])
 def test_windows_of_a_raster_are_the_whole(kind: str, tmp_path: Path, bucket: str) -> None:
     pixels = values("uint16", 3, 600, 900)
     valid = np.ones((600, 900), bool)
@@ -240,13 +240,19 @@ def test_windows_of_a_raster_are_the_whole(kind: str, tmp_path: Path, bucket: st
     if kind == "nodata":
         pixels = np.where(valid, pixels, 0).astype(np.uint16)
         said = {"nodata": 0}
+    elif kind == "NaN":
+        # Nothing but the values themselves says it.
+        pixels = np.where(valid, pixels, np.nan).astype(np.float32)
+        pixels[1, ::37, ::41] = np.nan
+        said = {}
     write_raster(archive(tmp_path) / "scene.tif", pixels, photometric="RGB", **said)
-    restore(tmp_path)
+    fixed = "geo.values=fixed", "geo.low=0", "geo.high=10000"
+    restore(tmp_path, *fixed)
     upload(archive(tmp_path), f"{bucket}/archive")
     target = f"{bucket}/windows"
     # One of the two by a pool.
     pool = ("workers.max=2", "workers.in_process=never") if kind == "mask" else ("workers.max=0",)
-    words = "split_pixels=1000", "window_pixels=256", *pool
+    words = "split_pixels=1000", "window_pixels=256", *pool, *fixed
     outcome = ganray("restore", f"source={bucket}/archive", f"target={target}", *words)
     assert outcome.code == DONE, outcome.text
     assert ganray_here("status", target, "--json").json["windows"] > 4
@@ -257,7 +263,8 @@ def test_windows_of_a_raster_are_the_whole(kind: str, tmp_path: Path, bucket: st
         rasterio.open(tmp_path / "windows.tif") as windows,
     ):
         np.testing.assert_array_equal(windows.read(), whole.read())
-        np.testing.assert_array_equal(windows.dataset_mask() != 0, repeat(valid, 2))
+        if kind != "NaN":
+            np.testing.assert_array_equal(windows.dataset_mask() != 0, repeat(valid, 2))
         np.testing.assert_array_equal(windows.dataset_mask(), whole.dataset_mask())
         assert windows.transform == whole.transform
         assert windows.tags() == whole.tags()
@@ -296,6 +303,19 @@ def test_a_stac_item_says_what_was_made_of_what(tmp_path: Path) -> None:
     (link,) = [link for link in item["links"] if link["rel"] == "derived_from"]
     assert link["href"].endswith("archive/scene.tif")
     assert item["assets"]["data"]["href"].endswith("scene.tif")
+    (tmp_path / "archive" / "scene.tif").rename(tmp_path / "archive" / "other.tif")
+    assert ganray_here("prune", str(target), "--delete").code == DONE
+    assert not list(target.glob("scene.tif*"))
+
+
+def test_a_range_that_no_float_holds_fails_its_input_alone(tmp_path: Path) -> None:
+    write_slices(archive(tmp_path))
+    data = dicom_objects.make(dicom_objects.noise(12), 12, RescaleIntercept="1e20")
+    (tmp_path / "archive" / "absurd.dcm").write_bytes(data)
+    target = restore(tmp_path, code=SOME_FAILED)
+    rows = {row["key"]: row for row in ganray_here("ledger", str(target), "--json").json}
+    assert rows.pop("absurd.dcm")["state"] == "failed"
+    assert [row["state"] for row in rows.values()] == ["restored"] * NUM_SLICES
 
 
 # Film
