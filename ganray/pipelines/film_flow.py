@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from ganray.codecs.video import Frame
-from ganray.pipelines.overlap import Clocks
+from ganray.pipelines.budget import Clocks
 
 ResultT = TypeVar("ResultT")
 

@@ -22,11 +22,11 @@ from ganray.codecs.video import (
 from ganray.codecs.video_staging import read_segment_footer
 from ganray.errors import GanrayError, NotFoundError, UndecodableError
 from ganray.ledger import LedgerRow
+from ganray.pipelines.budget import Clocks, PausingBudget
 from ganray.pipelines.film_files import BlockReader, upload_file
 from ganray.pipelines.film_flow import FrameFlow
 from ganray.pipelines.film_scenes import film_output
-from ganray.pipelines.image_task import attempt, failed_row
-from ganray.pipelines.overlap import Clocks, PausingBudget
+from ganray.pipelines.outcomes import attempt, failed_row
 from ganray.pipelines.restore_orders import Outcome, Scene, SceneFailed, WindowDone
 from ganray.pipelines.restore_tools import RestoreTools
 from ganray.pipelines.scene_tasks import AssemblyTask

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -21,30 +21,13 @@ from ganray.codecs.files import (
 from ganray.codecs.geo import is_geo_file, read_raster
 from ganray.codecs.geo_whole import raster_validity
 from ganray.codecs.stac import Lineage, item_key, stac_item
-from ganray.errors import (
-    CodecError,
-    DistrustedError,
-    GanrayError,
-    LostWorkerError,
-    MissingExtraError,
-    RestorationError,
-    StorageError,
-    TooLargeError,
-    UnreachableError,
-)
+from ganray.errors import GanrayError
 from ganray.ledger import LedgerRow
+from ganray.pipelines.budget import PausingBudget
 from ganray.pipelines.film_scenes import find_film_scene
-from ganray.pipelines.overlap import PausingBudget
-from ganray.pipelines.restore_config import TrustConfig
-from ganray.pipelines.restore_orders import (
-    Outcome,
-    Pending,
-    Reader,
-    RestoreJob,
-    Scene,
-    SceneFound,
-)
-from ganray.pipelines.restore_tools import RestoreTools, out_of_memory
+from ganray.pipelines.outcomes import attempt, check_trust, failed_row, restored_row
+from ganray.pipelines.restore_orders import Outcome, Pending, Reader, Scene, SceneFound
+from ganray.pipelines.restore_tools import RestoreTools
 from ganray.pipelines.scenes import (
     Shown,
     describe,
@@ -60,12 +43,11 @@ from ganray.raster.image import Image, Pixels, Profile, empty_pixels
 from ganray.raster.validity import EVERYWHERE, MaskedPixels, Validity, hold, repeat
 from ganray.raster.windows import Box, place
 from ganray.restoration.canvas import RestoredWindow, WindowTask
-from ganray.restoration.guard import Trust, TrustMeter
+from ganray.restoration.guard import TrustMeter
 from ganray.restoration.restorer import window_tasks
 
 # A file of which one request reads all is not asked for its header first.
 SMALL_FILE_BYTES = 2**20
-KILLING_ATTEMPTS = 3
 INDEX_BYTES = 8
 """Row and column of the valid pixel that is nearest."""
 
@@ -310,67 +292,3 @@ def write_stac(
         profile, shape=(height, width), scale=job.scale, output_key=output, lineage=lineage
     )
     tools.target.write(item_key(output), made)
-
-
-def attempt(action: Callable[[], None]) -> GanrayError | None:
-    """Run a step; what it failed by, unless that is no fault of the input."""
-    try:
-        action()
-    except UnreachableError:
-        raise
-    except (CodecError, MissingExtraError, RestorationError, StorageError) as error:
-        return error
-    except out_of_memory() as error:
-        return TooLargeError(f"out of memory: {error}; lower limits.pixels or split_pixels")
-    return None
-
-
-def failed_row(job: RestoreJob, item: Pending, error: GanrayError, attempts: int) -> LedgerRow:
-    """The row of a failure; one of a store, of memory or of what is not installed is tried again
-    by the next run."""
-    # If it is the target that refuses, so does the record of this row, and the run stops.
-    retry = isinstance(error, MissingExtraError | StorageError) or str(error).startswith(
-        "out of memory"
-    )
-    # Two lost workers may have been bad luck; three times two were not.
-    retry = retry or (isinstance(error, LostWorkerError) and attempts < KILLING_ATTEMPTS)
-    return job.failed_row(item, error, attempts=attempts, retry=retry)
-
-
-def restored_row(tools: RestoreTools, item: Pending, trust: Trust, flags: str) -> LedgerRow:
-    """What every row of a restored input says; the output is the caller's to add."""
-    return LedgerRow(
-        key=item.key,
-        etag=item.etag,
-        generator_digest=tools.job.generator_digest,
-        config_digest=tools.job.config.pixel_digest,
-        state="restored",
-        recorded_at=time.time(),
-        run_id=tools.job.run_id,
-        attempts=item.attempts + 1,
-        consistency=trust.consistency,
-        colour_drift=trust.colour_drift,
-        clipped=trust.clipped,
-        non_finite=trust.non_finite,
-        flags=flags,
-        ganray_version=__version__,
-    )
-
-
-def check_trust(trust: Trust, seam_error: float | None, limits: TrustConfig) -> str:
-    """The limits that a restoration exceeds, in words; RestorationError if it is then refused."""
-    found = {
-        "consistency": trust.consistency,
-        "colour_drift": trust.colour_drift,
-        "clipped": trust.clipped,
-        "non_finite": trust.non_finite,
-        "seam_error": seam_error or 0.0,
-    }
-    beyond = [
-        f"{name} {value:.4g} above trust.max_{name}={getattr(limits, f'max_{name}'):g}"
-        for name, value in found.items()
-        if value > getattr(limits, f"max_{name}")
-    ]
-    if beyond and limits.beyond == "refuse":
-        raise DistrustedError(f"not trusted, and nothing was written: {', '.join(beyond)}")
-    return ", ".join(beyond)

@@ -36,7 +36,8 @@ class LimitsConfig(Section):
     bytes: Positive = 2**36
     """Bytes of an input's file."""
     seconds: Annotated[float, Field(gt=0)] = 600.0
-    """Seconds of one step of one window: to decode, to restore, or to write it."""
+    """Seconds of one step of one window, or of one frame of a film: to decode, to restore, or to
+    write it."""
     memory_bytes: Positive = 2**33
     """Memory that decoding one input may take beyond the worker's own."""
 

@@ -17,9 +17,10 @@ import torch
 
 from ganray.errors import LostWorkerError, NotFoundError
 from ganray.ledger import ROWS_PREFIX, Ledger, LedgerRow
+from ganray.pipelines.budget import Clocks
 from ganray.pipelines.film_tasks import FilmAssemblyTask, FilmSegmentTask
 from ganray.pipelines.image_task import ImageTask
-from ganray.pipelines.overlap import Clocks, Engine, Task
+from ganray.pipelines.overlap import Engine, Task
 from ganray.pipelines.pool import TASKS_IN_FLIGHT, WorkerContext
 from ganray.pipelines.restore_orders import (
     ATTEMPTS_PREFIX,

@@ -18,14 +18,9 @@ from ganray.codecs.tiff_runs import RunSource, decode_run, encode_run, read_foot
 from ganray.codecs.tiled_tiff import TiffLayout
 from ganray.errors import GanrayError, NotFoundError, UndecodableError
 from ganray.ledger import LedgerRow
-from ganray.pipelines.image_task import (
-    attempt,
-    check_trust,
-    failed_row,
-    restored_row,
-    write_stac,
-)
-from ganray.pipelines.overlap import PausingBudget
+from ganray.pipelines.budget import PausingBudget
+from ganray.pipelines.image_task import write_stac
+from ganray.pipelines.outcomes import attempt, check_trust, failed_row, restored_row
 from ganray.pipelines.restore_orders import AssemblyOrder, Outcome, Scene, SceneFailed, WindowDone
 from ganray.pipelines.restore_tools import RestoreTools
 from ganray.pipelines.scenes import describe, is_tiled, output_codec, scene_layout

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from ganray.codecs import photo
 from ganray.models.checkpoint import Checkpoint
-from ganray.pipelines.overlap import Budget, Engine
+from ganray.pipelines.budget import Budget
+from ganray.pipelines.overlap import Engine
 from ganray.raster.image import Image, empty_pixels
 from ganray.raster.windows import place
 from ganray.restoration import Restorer, RestorerConfig
@@ -215,6 +216,9 @@ class FileTask:
         (self.target / self.path.name).write_bytes(photo.encode(image, "jpeg", JPEG, ""))
         del self._image, self._restored
         return self._codec_seconds + time.perf_counter() - begin
+
+    def abandon(self) -> None:
+        """Nothing: what was loaded is memory."""
 
 
 def script(job: Job) -> Result:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ganray.pipelines.budget import Budget
 from ganray.pipelines.image_task import ImageTask
-from ganray.pipelines.overlap import Budget, Task
+from ganray.pipelines.overlap import Task
 from ganray.pipelines.pool import WorkerContext
 from ganray.pipelines.restore_orders import (
     ImageOrder,

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ganray.ledger import Ledger
+from ganray.restoration import batches
 from ganray.storage import open_store
 from tests.integration.command import Outcome, ganray, ganray_here
 from tests.integration.pictures import encoded
@@ -150,7 +151,7 @@ def test_a_lone_film_is_spread_over_the_workers(
 def test_frames_of_several_windows_are_those_of_one(
     tmp_path: Path, generators: dict[int, Path]
 ) -> None:
-    make(tmp_path, film=Film(width=600, height=320, times=tuple(range(0, 12 * 512, 512))))
+    make(tmp_path, film=Film(width=600, height=320, times=tuple(range(0, 6 * 512, 512))))
     for size in (256, 2048):
         words = f"target={tmp_path}/{size}", f"window_pixels={size}"
         assert restore(tmp_path, "compact-x2", *words).code == DONE
@@ -158,6 +159,24 @@ def test_frames_of_several_windows_are_those_of_one(
     for one, other in zip(small, large, strict=True):
         assert one.pixels.shape == (3, 640, 1200)
         assert np.array_equal(one.pixels, other.pixels)
+
+
+@pytest.mark.parametrize("size", [(48, 32), (300, 270)])
+def test_batches_of_more_frames_than_are_on_their_way_are_not_waited_for(
+    size: tuple[int, int],
+    tmp_path: Path,
+    generators: dict[int, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on a GPU, where a batch is large and the one before is on its way home."""
+    monkeypatch.setitem(batches.BATCH_OUTPUT_PIXELS, "cpu", 2**30)
+    monkeypatch.setitem(batches.BATCHES_AHEAD, "cpu", 1)
+    film = Film(width=size[0], height=size[1], times=tuple(range(0, 20 * 512, 512)))
+    path = make(tmp_path, film=film)
+    assert restore(tmp_path, generators[2], "window_pixels=256").code == DONE
+    made = decode_all(tmp_path / "restored" / "film.mkv")
+    for one, other in zip(decode_all(path), made, strict=True):
+        assert np.array_equal(one.pixels.repeat(2, 1).repeat(2, 2), other.pixels)
 
 
 @pytest.mark.parametrize(("codec", "suffix"), [("prores", ".mov"), ("h264", ".mp4")])

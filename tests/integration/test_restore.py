@@ -197,7 +197,7 @@ def test_bad_files_are_rows_and_their_neighbours_are_restored(tmp_path: Path) ->
     (archive / "empty.png").write_bytes(b"")
     (archive / "text.png").write_text("this is not an image")
     (archive / "cut.jpg").write_bytes(encoded(96, 96, seed=1, format_name="JPEG")[:-200])
-    (archive / "scan.dpx").write_bytes(b"SDPX")
+    (archive / "scan.bmp").write_bytes(b"BM")
     (archive / "notes.txt").write_text("not an input")
     words = f"source={archive}", f"target={tmp_path}/restored", "workers.max=0"
     outcome = ganray_here("restore", *words)
@@ -209,12 +209,12 @@ def test_bad_files_are_rows_and_their_neighbours_are_restored(tmp_path: Path) ->
         "empty.png": "failed",
         "text.png": "failed",
         "cut.jpg": "failed",
-        "scan.dpx": "failed",
+        "scan.bmp": "failed",
     }
     assert "empty" in rows["empty.png"]["reason"]
     assert "this is not" in rows["text.png"]["reason"]
     assert "truncated" in rows["cut.jpg"]["reason"]
-    assert ".dpx" in rows["scan.dpx"]["reason"]
+    assert ".bmp" in rows["scan.bmp"]["reason"]
 
 
 def test_an_input_that_was_too_large_is_restored_under_another_limit(tmp_path: Path) -> None:

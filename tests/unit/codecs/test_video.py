@@ -552,3 +552,10 @@ def size(frame: Any) -> int:
 def samples(path: Path) -> list[np.ndarray]:
     """8-bit samples of the first plane of every frame."""
     return [np.frombuffer(frame[0], np.uint8).astype(int) for frame in planes(path)]
+
+
+def test_a_limit_beyond_all_frames_is_none(tmp_path: Path) -> None:
+    source = local_source(write_film(tmp_path / "film.mp4", Film()))
+    for limit in (2**31, 2**62, 2**70):
+        assert probe_video(source, VideoConfig(), max_pixels=limit).width == 48
+        assert count_frames(source, max_pixels=limit) == 40

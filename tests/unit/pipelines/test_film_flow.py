@@ -7,8 +7,8 @@ import pytest
 
 from ganray.codecs.video import Frame
 from ganray.errors import UndecodableError
+from ganray.pipelines.budget import Clocks
 from ganray.pipelines.film_flow import FrameFlow
-from ganray.pipelines.overlap import Clocks
 
 
 class Source:

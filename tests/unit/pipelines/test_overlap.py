@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ganray.pipelines.overlap import Budget, Clocks, Engine, PausingBudget
+from ganray.pipelines.budget import Budget, Clocks, PausingBudget
+from ganray.pipelines.overlap import Engine
 
 
 class FakeTask:

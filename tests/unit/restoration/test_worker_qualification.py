@@ -15,6 +15,7 @@ from ganray.pipelines.restore_config import LimitsConfig, RestoreConfig
 from ganray.pipelines.restore_tools import RestoreTools
 from ganray.raster.image import FloatPixels, to_float
 from ganray.restoration.qualification import Qualification
+from tests.unit.codecs.film_files import Film, decode_all, write_film
 
 OWN = Qualification("cpu", "float32", "bfloat16", 1.0, None, None, None, None, 9, 0, 1)
 OTHER = replace(OWN, precision="bfloat16", half_speed=2.0, seam_error=0.1)
@@ -105,6 +106,18 @@ def test_a_large_file_of_another_kind_is_not_even_read(
     worker = tools(tmp_path, "photo.png", "absent.png")
     monkeypatch.setattr(worker.source, "read", lambda *_: pytest.fail("was read"))
     assert worker.qualification is None and not qualified
+
+
+def test_a_film_is_sampled_by_a_frame_of_its_middle(
+    tmp_path: Path, qualified: list[FloatPixels]
+) -> None:
+    (tmp_path / "archive").mkdir()
+    path = write_film(tmp_path / "archive" / "film.mp4", Film())
+    assert tools(tmp_path, "film.mp4").qualification == OWN
+    (sample,) = qualified
+    frames = [to_float(frame.pixels) for frame in decode_all(path)]
+    places = [number for number, frame in enumerate(frames) if np.array_equal(sample, frame)]
+    assert places and 8 <= places[0] <= 24
 
 
 @pytest.mark.parametrize(
