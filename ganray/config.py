@@ -7,10 +7,11 @@ sections. This module knows none of them: it loads, explains, writes and digests
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -35,18 +36,28 @@ class FieldHelp:
     key: str
     default: str
     description: str
+    expected: str = ""
+    """The values that it takes, in words; empty where its description alone says so."""
 
 
 def load_config(model: type[SectionT], arguments: Sequence[str]) -> SectionT:
     """Build `model` from an optional leading YAML file and `key=value` arguments, which win.
 
-    Raises ConfigError for an unreadable file, an unknown key or a value of the wrong type.
+    Raises ConfigError for an unreadable file, an unknown key, one that is given twice, or a value
+    of the wrong type.
     """
     values: dict[str, Any] = {}
+    given: dict[str, str] = {}
     for position, argument in enumerate(arguments):
         key, equals, value = argument.partition("=")
         if equals:
-            _assign(values, key, value if _is_text(model, key) else _parse_value(value))
+            if key in given:
+                raise ConfigError(
+                    f"{key} is given twice, as {given[key]!r} and as {value!r}; leave one of them "
+                    "out"
+                )
+            given[key] = value
+            _assign(values, key, value if _is_text(model, key) else _parse_value(key, value))
         elif position == 0:
             values = _read_yaml(Path(argument))
         else:
@@ -62,9 +73,10 @@ def build_config(model: type[SectionT], values: dict[str, Any]) -> SectionT:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        known = [field.key for field in describe(model)]
-        faults = "\n".join(f"  {_explain(fault, known)}" for fault in error.errors())
-        raise ConfigError(f"the configuration is not valid:\n{faults}") from None
+        known = {field.key: field for field in describe(model)}
+        # Each branch of a union has a fault of its own, of one and the same value.
+        faults = dict.fromkeys(f"  {_explain(fault, known, values)}" for fault in error.errors())
+        raise ConfigError("\n".join(["the configuration is not valid:", *faults])) from None
 
 
 def describe(
@@ -88,7 +100,8 @@ def describe(
         if isinstance(default, Section):
             default = default.model_dump(mode="json")
         description = " ".join((field.description or "").split())
-        yield FieldHelp(key, json.dumps(default, default=str), description)
+        expected = _expected(field.annotation, field.metadata)
+        yield FieldHelp(key, json.dumps(default, default=str), description, expected)
 
 
 def to_yaml(section: Section) -> str:
@@ -137,13 +150,32 @@ def _is_text(model: type[Section], key: str) -> bool:
     return _is_text(nested, rest) if nested else annotation is str
 
 
-def _parse_value(text: str) -> Any:
-    """YAML for numbers, booleans and lists; any other text stays as it was typed."""
+def _parse_value(key: str, text: str) -> Any:
+    """YAML for numbers, booleans and lists; any other text stays as it was typed.
+
+    Raises ConfigError for what begins as a list or as quoted text and does not end so.
+    """
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except yaml.YAMLError as error:
+        if _is_unfinished(text):
+            why = getattr(error, "problem", None) or "not YAML"
+            raise ConfigError(
+                f"{key}: the value {text} does not parse ({why}); expected text, or YAML as in "
+                f'\'{key}=["first", "second"]\', in quotes for the shell'
+            ) from None
         return text
     return value if isinstance(value, bool | int | float | list | dict) else text
+
+
+def _is_unfinished(text: str) -> bool:
+    """Whether text that YAML refuses was meant as YAML: a glob such as `[ab]*.png` was not."""
+    closing = {"[": "]", "{": "}", '"': '"', "'": "'"}.get(text[:1])
+    if closing is None:
+        return False
+    return (
+        text.endswith(closing) or text.count(text[0]) != text.count(closing) or closing == text[0]
+    )
 
 
 def _assign(values: dict[str, Any], key: str, value: Any) -> None:
@@ -162,16 +194,72 @@ def _section_of(annotation: Any) -> type[Section] | None:
     return None
 
 
-def _explain(fault: ErrorDetails, known: Sequence[str]) -> str:
+def _expected(annotation: Any, constraints: Iterable[Any] = ()) -> str:
+    """The values of a type in words; empty if only its own validator knows them."""
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    if annotation in words:
+        return words[annotation] + _range(constraints)
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        inner = [c for part in parts[1:] for c in getattr(part, "metadata", [part])]
+        return _expected(parts[0], inner)
+    if origin is Literal:
+        *others, last = map(str, parts)
+        return f"{', '.join(others)} or {last}" if others else last
+    if origin in (Union, UnionType):
+        each = [_expected(part) for part in parts]
+        return ", or ".join(each) if all(each) else ""
+    if origin is tuple:
+        number = "" if parts[-1] is Ellipsis else f" of {len(parts)}"
+        item = _expected(parts[0])
+        return f"a list{number}, each item {item}" if item else f"a list{number}"
+    return ""
+
+
+def _range(constraints: Iterable[Any]) -> str:
+    words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
+    found = {n: getattr(c, n) for c in constraints for n in words if hasattr(c, n)}
+    if found.keys() == {"ge", "le"}:
+        return f" from {found['ge']} to {found['le']}"
+    limits = " and ".join(f"{words[name]} {limit}" for name, limit in found.items())
+    return limits and f" {limits}"
+
+
+def _explain(fault: ErrorDetails, known: Mapping[str, FieldHelp], values: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{_nearest_key(key, known)}"
+        return f"unknown key {key!r}{_nearest_key(key, list(known))}"
     if fault["type"] == "missing":
         return f"{key}: no value given; expected one"
     message = fault["msg"].removeprefix("Value error, ")
     if not key:
         return message
-    return f"{key}: found {fault['input']!r}; {message[:1].lower()}{message[1:]}"
+    below = [name for name in known if name.startswith(f"{key}.")]
+    if below and fault["type"] != "value_error":
+        keys = ", ".join(below)
+        return f"{key}: found {fault['input']!r}; it is a section, expected one of its keys: {keys}"
+    field = next((known[k] for k in known if f"{key}.".startswith(f"{k}.")), None)
+    if field is None or not field.expected or fault["type"] == "value_error":
+        return f"{key}: {_in_own_words(message, fault['input'])}"
+    found = _value_at(values, field.key, fault["input"])
+    return f"{field.key}: found {found!r}; expected {field.expected}. {field.description}".rstrip()
+
+
+def _in_own_words(message: str, found: Any) -> str:
+    """A validator's message; it may name what was found, and a mapping is too long to show."""
+    if repr(found) in message or isinstance(found, dict):
+        return message
+    message = message.replace("Input should be ", "expected ", 1)
+    return f"found {found!r}; {message[:1].lower()}{message[1:]}"
+
+
+def _value_at(values: Any, key: str, otherwise: Any) -> Any:
+    """The whole value that was given, where a fault names a part of it."""
+    for name in key.split("."):
+        if not isinstance(values, dict) or name not in values:
+            return otherwise
+        values = values[name]
+    return values
 
 
 def _nearest_key(key: str, known: Sequence[str]) -> str:

@@ -3,16 +3,26 @@
 from collections.abc import Sequence
 
 from ganray.cli.exit_codes import DONE, SOME_INPUTS_FAILED
-from ganray.cli.terminal import print_help, say, wants_help
-from ganray.config import load_config
+from ganray.cli.job import Job, print_help, read_config, wants_help
+from ganray.cli.terminal import say
 from ganray.pipelines.evaluate import EvaluateConfig, EvaluateResult, PairMetrics, run_evaluation
+
+JOB = Job(
+    name="evaluate",
+    config=EvaluateConfig,
+    purpose="Measure generators, and bicubic beside them, on pairs of degraded and reference "
+    "images.",
+    example="ganray evaluate archive=my-photos generators=my-training/generator.safetensors",
+    sources={"archive": "include", "degraded": "include", "reference": "include"},
+    target="output",
+)
 
 
 def evaluate(words: Sequence[str]) -> int:
     """`ganray evaluate [CONFIG.yaml] [key=value …]`."""
     if wants_help(words):
-        return print_help("evaluate", EvaluateConfig)
-    config = load_config(EvaluateConfig, words)
+        return print_help(JOB)
+    config, _ = read_config(JOB, words)
 
     def report(pair: PairMetrics, num_pairs: int) -> None:
         state = f"failed: {pair.reason}" if pair.reason else "measured"

@@ -2,16 +2,24 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ganray.cli.exit_codes import DONE
 from ganray.cli.terminal import parse_target, print_json, say
 from ganray.config import load_config
+from ganray.errors import CheckpointError, ConfigError
 from ganray.models.checkpoint import ReadingConfig
 from ganray.pipelines.inspection import inspect_file
 
 # What a third-party generator does not say itself, as under `reading` of the restore job.
 READING = re.compile(r"(reading\.)?(architecture|options(\.\w+)?|blend|blend_weight)=")
+
+CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+READS = (
+    "inspect reads one image (by its suffix: .png, .jpg, .tif, …), or one generator (a file, or "
+    "the name of a shipped one)"
+)
 
 
 def inspect(words: Sequence[str]) -> int:
@@ -19,14 +27,28 @@ def inspect(words: Sequence[str]) -> int:
     told = [word for word in words if READING.match(word)]
     others = [word for word in words if word not in told]
     uri, as_json = parse_target(others, "inspect", "what a checkpoint or an image is")
-    description = inspect_file(
-        uri, load_config(ReadingConfig, [w.removeprefix("reading.") for w in told])
-    )
+    reading = load_config(ReadingConfig, [w.removeprefix("reading.") for w in told])
+    description = _inspect(uri, reading)
     if as_json:
         return print_json(description)
     for name, value in description.items():
         say(f"{name:<24}{_in_words(value)}")
     return DONE
+
+
+def _inspect(uri: str, reading: ReadingConfig) -> dict[str, Any]:
+    """Describe a file; one that is neither an image nor a generator is told what would be."""
+    if Path(uri).is_dir():
+        raise ConfigError(
+            f"{uri} is a folder; {READS}: name one file of it. ganray restore source={uri} --plan "
+            "counts a folder's images"
+        )
+    try:
+        return inspect_file(uri, reading)
+    except CheckpointError as error:
+        if PurePosixPath(uri).suffix.lower() in CHECKPOINT_SUFFIXES:
+            raise
+        raise CheckpointError(f"{error}. {READS[:1].upper()}{READS[1:]}") from error
 
 
 def _in_words(value: Any) -> str:

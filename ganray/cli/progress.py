@@ -6,6 +6,7 @@ from collections import Counter
 
 from tqdm import tqdm
 
+from ganray.cli.terminal import counted
 from ganray.ledger import LedgerRow
 from ganray.pipelines.restore_orders import WindowDone
 
@@ -43,8 +44,8 @@ class Progress:
             # Rows of unreadable headers come first and at once; they say nothing of the rest.
             known = f", {left:.0f} s left" if self.pixels else ""
             sys.stdout.write(
-                f"{self.num_done} of {self.num_inputs} inputs, {rate}, {self.num_failed} failed"
-                f"{known}\n"
+                f"{self.num_done} of {counted(self.num_inputs, 'input')}, {rate}, "
+                f"{self.num_failed} failed{known}\n"
             )
             sys.stdout.flush()
 
@@ -55,7 +56,8 @@ class Progress:
         self.pixels += pixels
         self.window_pixels[scene.item.key] += pixels
         self.windows[scene.item.key] += 1
-        words = f"{self.windows[scene.item.key]} of {scene.num_windows} windows of {scene.item.key}"
+        number = counted(scene.num_windows, "window")
+        words = f"{self.windows[scene.item.key]} of {number} of {scene.item.key}"
         self.bar.set_postfix_str(f"{self._rate()}, {words}")
         if not self.terminal and time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = time.monotonic()

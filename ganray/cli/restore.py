@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from ganray.cli.exit_codes import DONE, SOME_INPUTS_FAILED
+from ganray.cli.job import Job, print_help, read_config, wants_help
 from ganray.cli.progress import Progress
-from ganray.cli.terminal import print_help, say, split_plan, wants_help
-from ganray.config import load_config
+from ganray.cli.terminal import counted, say
 from ganray.ledger import LedgerRow
 from ganray.pipelines.restore import RestoreResult, run_restoration
 from ganray.pipelines.restore_config import RestoreConfig
@@ -14,14 +14,23 @@ from ganray.pipelines.restore_orders import WindowDone
 from ganray.pipelines.restore_plan import RestorePlan, plan_restoration, prepare
 
 MAX_LISTED = 20
+JOB = Job(
+    name="restore",
+    config=RestoreConfig,
+    purpose="Restore every image of an archive into a target, and record each in its ledger.",
+    example="ganray restore source=my-photos target=my-restored",
+    sources={"source": "include"},
+    target="target",
+    plan="counts the inputs, measures a sample of them, says how long the run would take, and "
+    "writes nothing.",
+)
 
 
 def restore(words: Sequence[str]) -> int:
     """`ganray restore [CONFIG.yaml] [key=value …] [--plan]`."""
     if wants_help(words):
-        return print_help("restore", RestoreConfig)
-    arguments, plan_only = split_plan(words)
-    config = load_config(RestoreConfig, arguments)
+        return print_help(JOB)
+    config, plan_only = read_config(JOB, words)
     if plan_only:
         say(estimate(plan_restoration(prepare(config))))
         return DONE
@@ -47,7 +56,7 @@ def restore(words: Sequence[str]) -> int:
 
 
 def _plan_line(plan: RestorePlan) -> str:
-    parts = [f"{plan.num_listed} inputs"]
+    parts = [counted(plan.num_listed, "input")]
     if plan.num_unchanged:
         parts.append(f"{plan.num_unchanged} unchanged")
     if len(plan.failed_before):
@@ -57,12 +66,15 @@ def _plan_line(plan: RestorePlan) -> str:
     if plan.num_vanished:
         shown = ", ".join(plan.vanished[:3]) + (", …" if plan.num_vanished > 3 else "")
         line += (
-            f"\n{plan.num_vanished} restored earlier are no longer in the archive ({shown}); "
-            f"ganray prune {plan.config.target} removes their outputs"
+            f"\nno longer in the archive: {counted(plan.num_vanished, 'input')} restored earlier "
+            f"({shown}); ganray prune {plan.config.target} lists and removes what has no input"
         )
     if plan.num_todo:
         return line
-    return f"{line}\nnothing to do: no input, generator or setting has changed"
+    line += "\nnothing to do: no input, generator or setting has changed"
+    if len(plan.failed_before):
+        line += "; retry_failed=true tries what failed earlier again"
+    return line
 
 
 def _print_result(result: RestoreResult, config: RestoreConfig) -> None:
@@ -70,7 +82,7 @@ def _print_result(result: RestoreResult, config: RestoreConfig) -> None:
     flagged = f", {result.summary.flagged} of them flagged" if result.summary.flagged else ""
     say(
         f"restored {counts.restored}{flagged}, unchanged {counts.unchanged}, failed "
-        f"{counts.failed}, pending {counts.pending} of {counts.listed} inputs in "
+        f"{counts.failed}, pending {counts.pending} of {counted(counts.listed, 'input')} in "
         f"{result.summary.seconds:.1f} s"
     )
     for notice in result.summary.notices:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ganray.cli.exit_codes import DONE, FAILED
-from ganray.cli.terminal import parse_target, print_json, print_json_list, say
+from ganray.cli.terminal import counted, parse_target, print_json, print_json_list, say
 from ganray.ledger import LedgerRow
 from ganray.pipelines.prune import list_vanished, prune_target
 from ganray.pipelines.status import LedgerEntry, read_entries, read_status
@@ -81,8 +81,8 @@ def verify(words: Sequence[str]) -> int:
 
 def _verdict(audit: Audit) -> str:
     failed = f", {audit.num_without} of them failed and without an output" * bool(audit.num_without)
-    problems = "problem" if audit.num_problems == 1 else "problems"
-    return f"{audit.num_inputs} inputs audited{failed}, {audit.num_problems} {problems}"
+    inputs = counted(audit.num_inputs, "input")
+    return f"{inputs} audited{failed}, {counted(audit.num_problems, 'problem')}"
 
 
 def _advice(target: str, number: int, *, repairs: bool) -> str:
@@ -106,9 +106,10 @@ def prune(words: Sequence[str]) -> int:
         say(key)
         number += 1
     if options.delete:
-        say(f"{number} outputs removed")
+        say(f"{counted(number, 'output')} removed")
     else:
-        say(f"{number} outputs have no input any more; add --delete to remove them")
+        advice = "; add --delete to remove" if number else ""
+        say(f"{counted(number, 'output')} of inputs no longer in the archive{advice}")
     return DONE
 
 

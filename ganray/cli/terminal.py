@@ -1,4 +1,4 @@
-"""What the commands share: words to the terminal, `--help` of a job, the `--plan` flag."""
+"""What the commands share: words to the terminal, JSON, the target as an argument."""
 
 import argparse
 import json
@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ganray.cli.exit_codes import DONE
-from ganray.config import Section, describe
 
 
 def say(text: str) -> None:
@@ -20,20 +19,9 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def wants_help(words: Sequence[str]) -> bool:
-    return "--help" in words or "-h" in words
-
-
-def split_plan(words: Sequence[str]) -> tuple[list[str], bool]:
-    return [word for word in words if word != "--plan"], "--plan" in words
-
-
-def print_help(name: str, model: type[Section]) -> int:
-    plan = "" if name == "evaluate" else " [--plan]"
-    say(f"usage: ganray {name} [CONFIG.yaml] [key=value …]{plan}\n")
-    for field in describe(model):
-        say(f"  {field.key} = {field.default}\n      {field.description}")
-    return DONE
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, in the plural unless it is one."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def parse_target(words: Sequence[str], name: str, description: str) -> tuple[str, bool]:

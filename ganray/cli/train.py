@@ -3,24 +3,34 @@
 from collections.abc import Sequence
 
 from ganray.cli.exit_codes import DONE
-from ganray.cli.terminal import print_help, say, split_plan, wants_help
-from ganray.config import load_config
+from ganray.cli.job import Job, print_help, read_config, wants_help
+from ganray.cli.terminal import counted, say
 from ganray.pipelines.train import run_training
 from ganray.pipelines.train_config import TrainConfig, plan_training
 from ganray.training.loop import Metrics
+
+JOB = Job(
+    name="train",
+    config=TrainConfig,
+    purpose="Train a generator on good images, which are degraded to make the pairs.",
+    example="ganray train archive=my-photos validation=my-others output=my-training",
+    sources={"archive": "selection.include", "validation": ""},
+    target="output",
+    plan="prints steps, images and workers, and trains nothing.",
+)
 
 
 def train(words: Sequence[str]) -> int:
     """`ganray train [CONFIG.yaml] [key=value …] [--plan]`."""
     if wants_help(words):
-        return print_help("train", TrainConfig)
-    arguments, plan_only = split_plan(words)
-    config = load_config(TrainConfig, arguments)
+        return print_help(JOB)
+    config, plan_only = read_config(JOB, words)
     plan = plan_training(config)
     say(
-        f"{plan.total_steps} steps of {config.batch_size} patches from {plan.trained_on}, "
+        f"{counted(plan.total_steps, 'step')} of {config.batch_size} patches from "
+        f"{plan.trained_on}, "
         f"x{plan.samples.scale}, degradation {plan.samples.recipe.name}, "
-        + (f"{config.workers.max} workers" if config.workers.max else "in this process")
+        + (counted(config.workers.max, "worker") if config.workers.max else "in this process")
     )
     if plan_only:
         say("nothing was written")
@@ -29,7 +39,7 @@ def train(words: Sequence[str]) -> int:
     if result.already_finished:
         say(f"nothing to do: {result.generator} is trained; resume=false starts anew")
     else:
-        say(f"trained {result.steps_done} steps: {result.generator}")
+        say(f"trained {counted(result.steps_done, 'step')}: {result.generator}")
     return DONE
 
 

@@ -152,8 +152,20 @@ def _open(data: bytes) -> Iterator[PillowImage.Image]:
 
 
 def _describe_bytes(data: bytes) -> str:
+    """Why there is no image. A whole file of a rare kind may be refused as a damaged one is."""
     if not data:
         return "the file is empty; expected PNG, JPEG, WebP or TIFF"
+    begins = {
+        **{b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG"},
+        **{b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "BigTIFF", b"MM\0+": "BigTIFF"},
+    }
+    is_webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+    found = "WebP" if is_webp else next((n for b, n in begins.items() if data.startswith(b)), "")
+    if found:
+        return (
+            f"a damaged {found}, or a kind of {found} that is not read; expected a whole PNG, "
+            "JPEG, WebP or TIFF: put a sound copy in its place"
+        )
     return f"no image: it begins with {data[:12]!r}; expected PNG, JPEG, WebP or TIFF"
 
 

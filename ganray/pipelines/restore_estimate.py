@@ -20,7 +20,8 @@ from ganray.codecs.files import RASTER, decode_file, encode_file, written_format
 from ganray.codecs.film_sequence import sequence_of
 from ganray.codecs.geo import is_geo, read_raster
 from ganray.errors import CodecError, MissingExtraError, RestorationError, StorageError
-from ganray.pipelines.placement import LARGEST_BYTES, RAY_START_SECONDS
+from ganray.manifest import speakable
+from ganray.pipelines.placement import LARGEST_BYTES, RAY_START_SECONDS, choose_workers
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.restore_orders import Pending
 from ganray.pipelines.restore_plan import RestorePlan
@@ -35,6 +36,7 @@ TIMED_SIDE = 256
 LARGEST_SEQUENCES = 100_000
 """Frames that are looked at for sequences: names take memory."""
 SHOWN_SEQUENCES, SHOWN_GAPS = 20, 5
+SHOWN_FAILURES = 3
 GOOD_SHARE = 0.9
 """How much of its time a device should be at work; the rest waits for codecs."""
 
@@ -44,7 +46,8 @@ class Sample:
     """What the stages took on some inputs. Seconds of one thread."""
 
     num_inputs: int = 0
-    num_failed: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    """Keys and reasons of those that gave no measurement."""
     input_bytes: int = 0
     output_bytes: int = 0
     input_pixels: int = 0
@@ -81,6 +84,8 @@ def estimate(plan: RestorePlan) -> str:
     """The plan in words."""
     config, checkpoint = plan.config, plan.preparation.checkpoint
     lines = [
+        f"source      {config.source}",
+        f"target      {config.target}",
         f"inputs      {plan.num_listed} listed: {len(plan.pending)} to restore, "
         f"{plan.num_unchanged} unchanged, {len(plan.failed_before) + len(plan.unusable)} failed",
         *_by_suffix(plan),
@@ -106,12 +111,13 @@ def measure_sample(plan: RestorePlan) -> Sample:
         if is_video(item.key):
             continue
         if item.num_bytes > LARGEST_BYTES:
-            sample.num_failed += 1
+            reason = f"its {item.num_bytes / 1e6:.0f} MB are too many to be measured here"
+            sample.failed.append((item.key, reason))
             continue
         try:
             _measure(sample, source, restorer, item=item, plan=plan)
-        except (CodecError, MissingExtraError, RestorationError, StorageError):
-            sample.num_failed += 1
+        except (CodecError, MissingExtraError, RestorationError, StorageError) as error:
+            sample.failed.append((item.key, str(error)))
     return sample
 
 
@@ -186,22 +192,22 @@ def _describe(plan: RestorePlan, sample: Sample, whole: Estimate) -> Iterator[st
             f"films       {plan.num_films} of {plan.film_bytes / 1e6:.1f} MB are not measured, and "
             "not in the figures below"
         )
-    if not sample.num_inputs + sample.num_failed:
+    yield from _failures(sample)
+    if not sample.num_inputs and not sample.failed:
         return
     if not sample.num_inputs:
-        yield f"sample      none of {sample.num_failed} inputs could be restored"
+        yield "sample      nothing in it could be measured, so that no time is known"
         return
     yield (
         f"pixels      about {whole.input_pixels / 1e6:.1f} Mpixel in, "
-        f"{whole.input_pixels * scale**2 / 1e6:.1f} out, {whole.num_windows:.0f} windows"
+        f"{whole.input_pixels * scale**2 / 1e6:.1f} out; windows: {whole.num_windows:.0f}"
     )
     yield (
         f"bytes       {(plan.pending_bytes - plan.film_bytes) / 1e6:.1f} MB in, about "
         f"{whole.output_bytes / 1e6:.1f} MB out"
     )
-    failed = f", {sample.num_failed} of them failed" if sample.num_failed else ""
     yield (
-        f"sample      {sample.num_inputs + sample.num_failed} inputs{failed}: of each Mpixel "
+        f"sample      measured: {sample.num_inputs}; each Mpixel takes "
         f"{1e6 * sample.generator_seconds / sample.input_pixels:.2f} s in the generator, "
         f"{1e6 * sample.codec_seconds / sample.input_pixels:.2f} s of a CPU in codecs, "
         f"{1e6 * sample.read_seconds / sample.input_pixels:.2f} s of reading"
@@ -215,13 +221,14 @@ def _describe(plan: RestorePlan, sample: Sample, whole: Estimate) -> Iterator[st
 
 def _advise(plan: RestorePlan, whole: Estimate) -> Iterator[str]:
     """How many workers, and of how many CPUs."""
-    num_workers = max(1, whole.num_workers)
-    hours = (RAY_START_SECONDS + whole.worker_seconds / num_workers) / 3600
-    useful = max(1, int(whole.worker_seconds // RAY_START_SECONDS))
-    yield (
-        f"workers     {num_workers}: about {_duration(3600 * hours)}; up to "
-        f"{min(useful, int(whole.num_windows))} would have work for {RAY_START_SECONDS:.0f} s each"
-    )
+    if choose_workers(plan).max == 0:
+        why = "workers.max=0" if whole.num_workers == 0 else "Ray's start would take longer"
+        yield (
+            f"workers     none, the work is done in this process ({why}): about "
+            f"{_duration(whole.worker_seconds)}"
+        )
+        return
+    yield from _advise_pool(whole)
     if plan.config.workers.gpus or torch.cuda.is_available():
         cpus = max(1, int(np.ceil(whole.cpus_per_worker)))
         yield f"CPUs        {cpus} per GPU, so that codecs keep up with the generator"
@@ -231,6 +238,34 @@ def _advise(plan: RestorePlan, whole: Estimate) -> Iterator[str]:
             f"CPUs        1 per worker: codecs take {share:.0%} of it; this machine has "
             f"{os.cpu_count()}"
         )
+
+
+def _advise_pool(whole: Estimate) -> Iterator[str]:
+    each = whole.worker_seconds / whole.num_workers
+    whole_time = _duration(RAY_START_SECONDS + each)
+    yield (
+        f"workers     workers.max={whole.num_workers}: about {whole_time}, "
+        f"{RAY_START_SECONDS:.0f} s of it to start them"
+    )
+    useful = min(int(whole.worker_seconds // RAY_START_SECONDS), int(whole.num_windows))
+    if useful > whole.num_workers:
+        yield (
+            f"            more would help, up to workers.max={useful}: then each has work for "
+            f"{RAY_START_SECONDS:.0f} s"
+        )
+    elif useful < whole.num_workers:
+        yield f"            fewer would do: each has work for about {_duration(each)}"
+
+
+def _failures(sample: Sample) -> Iterator[str]:
+    """The first of those that gave no measurement, each with its reason."""
+    if not sample.failed:
+        return
+    number = len(sample.failed)
+    yield f"left out    {number} of the {sample.num_inputs + number} sampled:"
+    yield from (f"  {speakable(key)}: {why}" for key, why in sample.failed[:SHOWN_FAILURES])
+    if number > SHOWN_FAILURES:
+        yield f"  … and {number - SHOWN_FAILURES} more"
 
 
 def _halo_factor(restorer: Restorer, height: int, width: int) -> float:

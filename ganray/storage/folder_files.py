@@ -134,6 +134,11 @@ def explained(action: str, path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         found = f"{path}: cannot {action}: {error.strerror}"
+        if error.errno == errno.ENOTDIR:
+            raise NotFoundError(
+                f"{path}: cannot {action}: a file stands where a folder is expected; check the "
+                "name, or choose another folder"
+            ) from error
         if error.errno in _ABSENT:
             raise NotFoundError(f"{found}; check that the folder and the file exist") from error
         if error.errno in _DENIED:

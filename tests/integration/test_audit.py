@@ -62,9 +62,11 @@ def test_prune_keeps_an_output_that_another_input_has_taken_over(tmp_path: Path)
         if suffix == "png":
             (archive / "a.png").unlink()
     live = (target / "a.tif").read_bytes()
+    listed = ganray_here("prune", str(target)).output
+    assert "1 output of inputs no longer in the archive; add --delete to remove" in listed
     outcome = ganray_here("prune", str(target), "--delete")
     assert outcome.code == DONE
-    assert "a.png" in outcome.output
+    assert "a.png" in outcome.output and "1 output removed" in outcome.output
     assert (target / "a.tif").read_bytes() == live
     assert rows(tmp_path)["a.png"].state == "pruned"
     assert ganray_here("verify", str(target)).code == DONE

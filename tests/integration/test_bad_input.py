@@ -135,8 +135,59 @@ def test_a_target_without_write_permission_is_named(
 def test_a_target_that_is_a_file_is_named(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     outcome = restore(f"source={archive}", f"target={tmp_path}/file")
+    assert outcome.code == USAGE
+    assert f"target={tmp_path}/file is a file; expected a folder" in outcome.errors
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_source_that_is_a_file_is_answered_with_its_folder(archive: Path, tmp_path: Path) -> None:
+    outcome = restore(f"source={archive}/image-000.png", f"target={tmp_path}/r")
+    assert outcome.code == USAGE
+    assert f"write source={archive} include=image-000.png" in outcome.errors
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("photos", "restored"), "write source=photos target=restored"),
+        (("source=photos", "restored"), "write target=restored"),
+        (("my photos", "target=b"), "write 'source=my photos'"),
+    ],
+)
+def test_folders_without_a_key_are_answered_with_it(words: tuple[str, ...], meant: str) -> None:
+    outcome = ganray_here("restore", *words)
+    assert outcome.code == USAGE
+    assert meant in outcome.errors
+
+
+@pytest.mark.parametrize("words", [("restore", "--pln"), ("evaluate", "--plan")])
+def test_an_option_that_a_job_does_not_have_is_named(words: tuple[str, str]) -> None:
+    outcome = ganray_here(*words)
+    assert outcome.code == USAGE
+    assert f"unknown option {words[1]}" in outcome.errors
+
+
+def test_inspect_says_what_it_reads(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no weights")
+    for path, hint in ((archive, "is a folder"), (tmp_path / "notes.txt", "no safetensors")):
+        outcome = ganray_here("inspect", str(path))
+        assert outcome.code in (FAILED, USAGE)
+        assert hint in outcome.errors
+        assert "one image" in outcome.errors and "one generator" in outcome.errors
+
+
+def test_an_unknown_degradation_is_named_once() -> None:
+    outcome = ganray_here("train", "degradation=blurry")
+    assert outcome.code == USAGE
+    assert outcome.errors.count("blurry") == 1 and "photo" in outcome.errors
+
+
+def test_a_file_in_the_place_of_a_target_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no target")
+    outcome = ganray_here("status", str(tmp_path / "notes.txt"))
     assert outcome.code == FAILED
-    assert str(tmp_path / "file") in outcome.errors
+    assert "a file stands where a folder is expected" in outcome.errors
 
 
 def test_two_inputs_of_one_output_are_refused(tmp_path: Path) -> None:
@@ -160,7 +211,7 @@ def test_two_inputs_of_one_output_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_key_or_value_names_what_was_meant(word: str, hint: str) -> None:
-    outcome = restore(word)
+    outcome = ganray_here("restore", word)
     assert outcome.code == USAGE
     assert hint in outcome.errors
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ganray.cli import COMMANDS
-from ganray.config import describe
+from ganray.config import describe, load_config
 from ganray.pipelines.evaluate import EvaluateConfig
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.train_config import TrainConfig
@@ -81,8 +81,24 @@ def test_help_lists_every_field_with_its_description(name: str) -> None:
     outcome = ganray_here(name, "--help")
     assert outcome.code == 0
     for field in describe(JOBS[name]):
-        assert f"  {field.key} = " in outcome.output
+        assert f"  {field.key} = {field.default}" in outcome.output
+        assert field.expected == "text" or field.expected in outcome.output
         assert len(field.description) > 10, field.key
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_help_has_an_example_of_keys_that_there_are(name: str) -> None:
+    words = ganray_here(name, "--help").output
+    (example,) = re.findall(rf"^  ganray {name} (.*)$", words, re.MULTILINE)
+    load_config(JOBS[name], shlex.split(example))
+    assert ("--plan " in words) == (name != "evaluate")
+
+
+def test_help_shows_the_values_of_a_choice() -> None:
+    words = ganray_here("restore", "--help").output
+    assert '  output.format = "same"  (same, png, jpeg, webp or tiff)' in words
+    assert '  precision = "auto"  (auto, float32, bfloat16 or float16)' in words
+    assert '  compile = "auto"  (auto, always or never)' in words
 
 
 @pytest.mark.parametrize("name", JOBS)

@@ -75,7 +75,7 @@ def test_the_sample_is_restored_from_bucket_to_bucket_by_two_workers(
 
     second = ganray("restore", f"source={source}", f"target={target}", "workers.max=2")
     assert second.code == SOME_FAILED
-    assert "nothing to do" in second.output
+    assert "nothing to do" in second.output and "retry_failed=true" in second.output
     again = ganray_here("status", target, "--json").json["inputs"]
     assert (again["restored"], again["unchanged"], again["failed"]) == (0, len(PHOTOGRAPHS), 1)
 
@@ -271,8 +271,28 @@ def test_the_plan_is_printed_and_nothing_is_written(tmp_path: Path) -> None:
     words = f"source={tmp_path}/archive", f"target={tmp_path}/restored"
     outcome = ganray_here("restore", *words, "--plan")
     assert outcome.code == DONE
+    assert outcome.output.splitlines()[:2] == [
+        f"source      {tmp_path}/archive",
+        f"target      {tmp_path}/restored",
+    ]
     assert "3 to restore" in outcome.output
+    assert "done in this process" in outcome.output
     assert not (tmp_path / "restored").exists()
+    pool = ganray_here("restore", *words, "workers.in_process=never", "--plan")
+    assert "workers.max=2: about 10 s" in pool.output
+
+
+def test_the_plan_names_what_it_could_not_measure_with_reasons(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "archive", 1)
+    words = f"source={tmp_path}/archive", f"target={tmp_path}/restored", "--plan"
+    for index in range(5):
+        (tmp_path / "archive" / f"bad-{index}.png").write_bytes(b"no")
+    output = ganray_here("restore", *words).output
+    assert "5 of the 6 sampled:" in output
+    assert output.count("it begins with b'no'") == 3
+    assert "… and 2 more" in output
+    nothing = ganray_here("restore", *words, "include=bad-*").output
+    assert "nothing in it could be measured" in nothing
 
 
 def test_the_runs_files_stand_in_the_target(tmp_path: Path) -> None:

@@ -47,7 +47,9 @@ def archive(tmp_path: Path) -> Path:
 def train(archive: Path | str, output: Path | str, *words: str) -> Outcome:
     where = f"archive={archive}", f"validation={archive}", f"output={output}"
     run = ganray_here if "workers.max=0" in words else ganray
-    return run("train", *where, *TINY, *words)
+    given = {word.partition("=")[0] for word in words}
+    tiny = [word for word in TINY if word.partition("=")[0] not in given]
+    return run("train", *where, *tiny, *words)
 
 
 def weights(output: Path) -> dict[str, torch.Tensor]:

@@ -456,6 +456,7 @@ def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path) -> None:
         (13, AccessDeniedError, "permission"),
         (30, AccessDeniedError, "permission"),
         (2, NotFoundError, "exist"),
+        (20, NotFoundError, "a file stands where a folder is expected"),
         (122, StorageError, "quota"),
         (5, StorageError, "disk"),
     ],

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ganray.codecs import geo, geo_dataset
-from ganray.codecs.geo import GeoWindows, describe_geo, is_geo, read_geo_box, require_encodable
+from ganray.codecs.geo import GeoWindows, describe_geo, is_geo, read_geo_box
 from ganray.codecs.geo_config import GeoConfig
+from ganray.codecs.geo_whole import require_encodable
 from ganray.codecs.isolation import IsolatedProcess
 from ganray.codecs.store_blocks import BLOCK_BYTES
 from ganray.codecs.tiled_tiff import TiffLayout

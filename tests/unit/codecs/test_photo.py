@@ -500,6 +500,15 @@ def test_exif_of_the_wrong_types_is_kept_as_it_is_or_refused() -> None:
         (b"Dear reader, this is no image.\n" * 20, "it begins with b'Dear reader,"),
         (b"GIF89a" + b"\0" * 60, "it begins with b'GIF89a"),
         (store(noise("L", 64, 64), "png")[:-100], "damaged or truncated image"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 60, "a damaged PNG"),
+        (b"\x89PNG\n\x1a\n" + b"\0" * 60, "a damaged PNG"),
+        (b"\xff\xd8\xff\xe0" + b"\0" * 60, "a damaged JPEG"),
+        (b"II*\0" + b"\xff" * 60, "a damaged TIFF"),
+        (b"MM\0*" + b"\xff" * 60, "a damaged TIFF"),
+        (b"II+\0" + b"\0" * 60, "a damaged BigTIFF"),
+        (b"MM\0+" + b"\0" * 60, "a damaged BigTIFF"),
+        (b"RIFF\x40\0\0\0WEBP" + b"\0" * 60, "a damaged WebP"),
+        (b"RIFF\x40\0\0\0WAVE" + b"\0" * 60, "it begins with b'RIFF"),
     ],
 )
 def test_a_file_that_is_no_image_is_described(data: bytes, found: str) -> None:
