@@ -10,8 +10,9 @@ INSTALLED := $(VENV)/.installed
 demo: install
 	$(BIN)/ganray demo
 
+# Tests of Ray and of stores wait most of the time: two at once.
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 unit: install
 	$(BIN)/pytest tests/unit
