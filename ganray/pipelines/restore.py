@@ -10,14 +10,11 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 
 from ganray.claim import Claim, claimed
-from ganray.codecs.catalog import family_of, is_tiff, is_video
-from ganray.codecs.isolation import IsolatedProcess
-from ganray.codecs.video import VideoSource
+from ganray.codecs.catalog import family_of
 from ganray.config import to_yaml
-from ganray.errors import CodecError, GanrayError, RunFailedError
+from ganray.errors import CodecError, RunFailedError
 from ganray.ledger import Ledger, LedgerRow
 from ganray.manifest import speakable
-from ganray.pipelines.film_scenes import find_film_scene
 from ganray.pipelines.placement import choose_workers
 from ganray.pipelines.pool import run_pool
 from ganray.pipelines.recorder import Recorder
@@ -27,9 +24,7 @@ from ganray.pipelines.restore_orders import (
     AssemblyOrder,
     OrderDone,
     Outcome,
-    Pending,
     RestoreJob,
-    Scene,
     SceneFound,
     Told,
     WindowDone,
@@ -39,7 +34,8 @@ from ganray.pipelines.restore_orders import (
 from ganray.pipelines.restore_plan import RestorePlan, plan_restoration, prepare
 from ganray.pipelines.restore_worker import RestoreWorker
 from ganray.pipelines.scene_book import SceneBook
-from ganray.pipelines.scenes import find_ranged_scene, reader_of
+from ganray.pipelines.scenes import is_tiled
+from ganray.pipelines.scenes_ahead import scenes_ahead
 from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.summary import InputCounts, RunFolder, Summary
 from ganray.pipelines.workers import ray_cluster
@@ -180,28 +176,10 @@ class _Run:
         if len(self.plan.pending) >= self.workers.max:
             return set()
         found = set()
-        limits = self.job.config.limits
-        with IsolatedProcess(seconds=limits.seconds, memory_bytes=limits.memory_bytes) as decoder:
-            for item in self.plan.pending:
-                try:
-                    scene = self._find_scene(item, decoder)
-                except GanrayError:
-                    # A worker fails it by name.
-                    continue
-                if scene is not None:
-                    self.scenes.take(SceneFound(scene))
-                    found.add(item.key)
+        for scene in scenes_ahead(self.job, self.plan.pending, self.target):
+            self.scenes.take(SceneFound(scene))
+            found.add(scene.item.key)
         return found
-
-    def _find_scene(self, item: Pending, decoder: IsolatedProcess) -> Scene | None:
-        source = open_store(self.job.config.source)
-        if is_tiff(item.key):
-            reader = reader_of(source, item.key)
-            return find_ranged_scene(self.job, item, reader, decoder.call)
-        if is_video(item.key):
-            film = VideoSource(source, item.key)
-            return find_film_scene(self.job, item, film, target=self.target, call=decoder.call)
-        return None
 
     def _workers_for(self, orders: Sequence[WorkOrder]) -> RestoreWorkersConfig:
         """The pool, unless a few files are all that is left to be put together: that is mostly
@@ -212,7 +190,7 @@ class _Run:
             few
             and copied
             and all(
-                isinstance(order, AssemblyOrder) and order.scene.codec == "tiff" for order in orders
+                isinstance(order, AssemblyOrder) and is_tiled(order.scene.codec) for order in orders
             )
         ):
             return self.workers.model_copy(update={"max": 0})
