@@ -3,6 +3,7 @@
 Times are those of a sample of the archive on this machine; nothing is written.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ LARGEST_SEQUENCES = 100_000
 """Frames that are looked at for sequences: names take memory."""
 SHOWN_SEQUENCES, SHOWN_GAPS = 20, 5
 SHOWN_FAILURES = 3
+CODECS_PER_PROCESS = 4
+"""On a machine of 16 CPUs with an H100 one process kept 4 to 6 threads of codecs at work: the
+interpreter's lock."""
 GOOD_SHARE = 0.9
 """How much of its time a device should be at work; the rest waits for codecs."""
 
@@ -135,6 +139,12 @@ def _advise(plan: RestorePlan, whole: Estimate) -> Iterator[str]:
     if plan.config.workers.gpus or torch.cuda.is_available():
         cpus = max(1, int(np.ceil(whole.cpus_per_worker)))
         yield f"CPUs        {cpus} per GPU, so that codecs keep up with the generator"
+        if cpus > CODECS_PER_PROCESS:
+            shares = math.ceil(cpus / CODECS_PER_PROCESS)
+            yield (
+                f"            in {shares} workers, each with workers.gpus={1 / shares:.2f} and "
+                f"workers.cpus={CODECS_PER_PROCESS}: one process keeps no more codecs busy"
+            )
     else:
         share = whole.codec_seconds / max(1e-9, whole.codec_seconds + whole.generator_seconds)
         yield (
