@@ -5,6 +5,7 @@ This is the only package that writes to the terminal. Exit codes: 0 done, 1 the 
 """
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ COMMANDS = {
     "evaluate": "measure generators against bicubic: [CONFIG.yaml] [key=value …]",
     "status": "counts and state of a target: TARGET [--json]",
     "ledger": "one line per input: TARGET [--json]",
-    "verify": "audit the archive against a target: TARGET [--json]",
+    "verify": "audit the archive against a target: TARGET [--json] [--repair]",
     "prune": "outputs whose inputs are gone: TARGET [--delete]",
     "inspect": "what a checkpoint or an image is: FILE [--json]",
     "store": "the embedded object store: start|stop DIR",
@@ -48,6 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _explain(words[0], str(error), USAGE)
     except GanrayError as error:
         return _explain(words[0], str(error), FAILED)
+    except BrokenPipeError:
+        # Whoever reads has enough. What is left in the buffer would fail once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except KeyboardInterrupt:
         return _explain(words[0], "interrupted; what is recorded stays done", FAILED)
 

@@ -54,14 +54,16 @@ def ledger(words: Sequence[str]) -> int:
 
 def verify(words: Sequence[str]) -> int:
     """`ganray verify TARGET [--json] [--repair]`."""
-    repairs = "--repair" in words
-    others = [word for word in words if word != "--repair"]
-    target, as_json = parse_target(
-        others,
-        "verify",
-        "audits archive against target; with --repair the next ganray restore makes missing and "
-        "damaged outputs again",
+    parser = argparse.ArgumentParser("ganray verify", description="audits archive against target")
+    parser.add_argument("target", metavar="TARGET")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="let the next ganray restore make missing and damaged outputs again",
     )
+    options = parser.parse_args(words)
+    target, as_json, repairs = options.target, options.json, options.repair
     audit = Audit()
     audited = repair_target if repairs else verify_target
     problems: Iterable[Problem] = audited(target, audit)

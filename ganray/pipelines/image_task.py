@@ -221,7 +221,8 @@ class ImageTask:
         assert self._restored is not None
         config = tools.job.config
         trust = self._meter.result()
-        flags = check_trust(trust, self._seam_error, config.trust)
+        dtype = image.profile.dtype
+        flags = check_trust(trust, self._seam_error, config.trust, dtype=dtype)
         codec = output_codec(tools.job, image.profile.codec)
         scale = tools.job.scale
         finished = finish(self._restored, image, self._validity, scale)

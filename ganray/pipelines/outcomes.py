@@ -69,7 +69,9 @@ def restored_row(tools: RestoreTools, item: Pending, trust: Trust, flags: str) -
     )
 
 
-def check_trust(trust: Trust, seam_error: float | None, limits: TrustConfig) -> str:
+def check_trust(
+    trust: Trust, seam_error: float | None, limits: TrustConfig, *, dtype: str = "uint8"
+) -> str:
     """The limits that a restoration exceeds, in words; RestorationError if it is then refused."""
     found = {
         "consistency": trust.consistency,
@@ -83,6 +85,13 @@ def check_trust(trust: Trust, seam_error: float | None, limits: TrustConfig) -> 
         for name, value in found.items()
         if value > getattr(limits, f"max_{name}")
     ]
+    # Of 8 bits a generator knows dark pictures; deep values are easily shown to it as nearly flat.
+    if dtype != "uint8" and 0 < trust.span < limits.min_span:
+        beyond.append(
+            f"span {trust.span:.2g} below trust.min_span={limits.min_span:g}: the generator saw "
+            "nearly flat values; say which are black and white (geo.values, dicom.value_high, "
+            "film.white)"
+        )
     if beyond and limits.beyond == "refuse":
         raise DistrustedError(f"not trusted, and nothing was written: {', '.join(beyond)}")
     return ", ".join(beyond)

@@ -55,6 +55,9 @@ class TrustConfig(Section):
     """Fraction of values that half precision could not hold, computed again in float32."""
     max_seam_error: Fraction = 1.0
     """Largest difference between the generator's tiled and whole result."""
+    min_span: Fraction = 0.1
+    """Part of the range from black to white that an input of more than 8 bits has to span: on
+    nearly flat values a generator leaves a pattern."""
     beyond: Literal["flag", "refuse"] = "flag"
     """What becomes of an input beyond a limit: `flag` names it in the ledger, `refuse` fails it."""
 

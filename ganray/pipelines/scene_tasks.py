@@ -229,7 +229,7 @@ class AssemblyTask:
         seams = [extra["seam_error"] for extra in extras if extra["seam_error"] is not None]
         seam_error = max(seams, default=None)
         trust = meter.result()
-        flags = check_trust(trust, seam_error, tools.job.config.trust)
+        flags = check_trust(trust, seam_error, tools.job.config.trust, dtype=scene.dtype)
         return replace(
             restored_row(tools, scene.item, trust, flags),
             output=tools.job.output_key(scene.item.key),

@@ -175,7 +175,7 @@ def restore_stored(
     *,
     rounds: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Stored pixels to restored ones (B,scale·H,scale·W,C), and `measure`'s sums (B,3+C).
+    """Stored pixels to restored ones (B,scale·H,scale·W,C), and `measure`'s figures (B,5+C).
 
     `kept` is what is measured, in input pixels: top, left, bottom and right (B,4), or one box
     for all; None is everything. Without `rounds` the result is of float32, so that it can still

@@ -20,12 +20,14 @@ class Trust:
     between a band's means before and after. `clipped` is the fraction of values that fell
     outside 0-1 by more than half a step of 8 bits, and were cut. `non_finite` is the fraction
     that was computed again in float32: patches some of whose values half precision could not hold.
+    `span` is how far apart the smallest and the largest value are that the generator saw.
     """
 
     consistency: float
     colour_drift: float
     clipped: float
     non_finite: float = 0.0
+    span: float = 1.0
 
 
 class TrustMeter:
@@ -38,6 +40,8 @@ class TrustMeter:
         self._non_finite = 0.0
         self._num_samples = 0
         self._num_values = 0
+        self._smallest = 1.0
+        self._largest = 0.0
 
     def add_sums(
         self, bands: list[int], sums: NDArray[np.float32], num_samples: int, num_values: int
@@ -45,9 +49,14 @@ class TrustMeter:
         """Account for what `measure` returned for `bands`, all of it finite."""
         self._difference += float(sums[1])
         self._clipped += float(sums[2])
-        self._drift[bands] += sums[3:]
+        self._drift[bands] += sums[3:-2]
+        self._extend(*sums[-2:])
         self._num_samples += num_samples
         self._num_values += num_values
+
+    def _extend(self, smallest: float, largest: float) -> None:
+        self._smallest = min(self._smallest, float(smallest))
+        self._largest = max(self._largest, float(largest))
 
     def add_non_finite(self, number: float) -> None:
         self._non_finite += number
@@ -60,6 +69,8 @@ class TrustMeter:
         self._non_finite += sums["non_finite"]
         self._num_samples += sums["num_samples"]
         self._num_values += sums["num_values"]
+        # A window that an earlier version has staged does not say it.
+        self._extend(sums.get("smallest", 0.0), sums.get("largest", 1.0))
 
     def as_dict(self) -> dict[str, Any]:
         """The sums, to be stored and merged elsewhere."""
@@ -70,6 +81,8 @@ class TrustMeter:
             "non_finite": self._non_finite,
             "num_samples": self._num_samples,
             "num_values": self._num_values,
+            "smallest": self._smallest,
+            "largest": self._largest,
         }
 
     def result(self) -> Trust:
@@ -79,14 +92,16 @@ class TrustMeter:
             colour_drift=float(np.abs(self._drift).max()) / pixels_per_band,
             clipped=self._clipped / self._num_values,
             non_finite=self._non_finite / self._num_values,
+            span=max(0.0, self._largest - self._smallest),
         )
 
 
 def measure(
     degraded_BCHW: Tensor, restored_BCHW: Tensor, scale: int, kept_B4: Tensor | None = None
 ) -> Tensor:
-    """Sums (B,3+C) for a `TrustMeter`: whether any value at all is not finite (else 0),
-    |departure|, clipped values, and each band's departure.
+    """Figures (B,5+C) for a `TrustMeter`: whether any value at all is not finite (else 0), the sums
+    of |departure|, of clipped values and of each band's departure, and the smallest and largest
+    value that was seen.
 
     `kept_B4` are top, left, bottom and right of what the sums are of, in input pixels; None is
     all. Arithmetic alone: comparisons take a CPU several times as long.
@@ -103,7 +118,8 @@ def measure(
         departure = torch.where(kept, departure, 0)
         clipped = torch.where(kept, shrink(clipped, scale) * scale**2, 0)
     counts = [is_bad, departure.abs().sum(whole), clipped.sum(whole)]
-    return torch.cat([torch.stack(counts, 1), departure.sum((2, 3))], 1)
+    seen = torch.stack([degraded_BCHW.amin(whole), degraded_BCHW.amax(whole)], 1)
+    return torch.cat([torch.stack(counts, 1), departure.sum((2, 3)), seen], 1)
 
 
 def shrink(pixels_BCHW: Tensor, scale: int) -> Tensor:

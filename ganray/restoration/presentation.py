@@ -46,8 +46,8 @@ def require_bands(bands: int, expected: int) -> None:
     if bands not in (1, expected):
         raise RestorationError(
             f"the image has {bands} colour bands and the generator takes {expected} (or gray); "
-            f"name an alpha band by alpha=, choose a generator for {bands} bands, or say by "
-            "geo.bands which ones it gets"
+            f"of a raster say which it gets, such as geo.bands=[4,3,2] or geo.bands=each, name an "
+            f"alpha band by alpha=, or choose a generator for {bands} bands"
         )
 
 

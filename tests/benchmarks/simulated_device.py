@@ -164,7 +164,7 @@ class DeviceStream:
             pixels = crop(task.pixels, window.core.shift(window.read.top, window.read.left))
             bands = pixels.shape[0]
             meter = TrustMeter(bands)
-            no_change = np.zeros(3 + bands, np.float32)
+            no_change = np.zeros(5 + bands, np.float32)
             meter.add_sums(list(range(bands)), no_change, pixels.size, pixels.size)
             yield RestoredWindow(task, pixels, meter)
 

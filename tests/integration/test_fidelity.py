@@ -318,6 +318,16 @@ def test_a_range_that_no_float_holds_fails_its_input_alone(tmp_path: Path) -> No
     assert [row["state"] for row in rows.values()] == ["restored"] * NUM_SLICES
 
 
+def test_nearly_flat_values_are_flagged_unless_their_range_is_said(tmp_path: Path) -> None:
+    write_raster(archive(tmp_path) / "scene.tif", values("uint16", 3) // 20)
+    target = restore(tmp_path)
+    (row,) = ganray_here("ledger", str(target), "--json").json
+    assert "below trust.min_span=0.1" in row["flags"] and "geo.values" in row["flags"]
+    restore(tmp_path, "geo.values=percentiles")
+    (row,) = ganray_here("ledger", str(target), "--json").json
+    assert row["flags"] == ""
+
+
 # Film
 
 DPX = [(depth, order) for depth in (8, 10, 12, 16) for order in "<>"]

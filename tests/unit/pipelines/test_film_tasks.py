@@ -68,7 +68,7 @@ class Device:
             return RestoredWindow(task, None, trust, RestorationError("not finite"))
         core = task.window.core.shift(task.window.read.top, task.window.read.left)
         pixels = task.pixels[:, core.top : core.bottom, core.left : core.right]
-        trust.add_sums([0, 1, 2], np.zeros(6, np.float32), pixels.size, pixels.size * SCALE**2)
+        trust.add_sums([0, 1, 2], np.zeros(8, np.float32), pixels.size, pixels.size * SCALE**2)
         return RestoredWindow(task, pixels.repeat(SCALE, 1).repeat(SCALE, 2), trust)
 
 
