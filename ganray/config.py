@@ -239,6 +239,10 @@ def _explain(fault: ErrorDetails, known: Mapping[str, FieldHelp], values: dict[s
         keys = ", ".join(below)
         return f"{key}: found {fault['input']!r}; it is a section, expected one of its keys: {keys}"
     field = next((known[k] for k in known if f"{key}.".startswith(f"{k}.")), None)
+    # Of a list whose items are sections, the part that is at fault says more than the whole.
+    is_list = field is not None and field.expected.startswith("a list")
+    if field and is_list and key != field.key and "each item" not in field.expected:
+        return f"{key}: {_in_own_words(message, fault['input'])}"
     if field is None or not field.expected or fault["type"] == "value_error":
         return f"{key}: {_in_own_words(message, fault['input'])}"
     found = _value_at(values, field.key, fault["input"])

@@ -153,8 +153,8 @@ def test_frames_of_several_windows_are_those_of_one(
 ) -> None:
     make(tmp_path, film=Film(width=600, height=320, times=tuple(range(0, 6 * 512, 512))))
     for size in (256, 2048):
-        words = f"target={tmp_path}/{size}", f"window_pixels={size}"
-        assert restore(tmp_path, "compact-x2", *words).code == DONE
+        assert restore(tmp_path, "compact-x2", f"window_pixels={size}").code == DONE
+        (tmp_path / "restored").rename(tmp_path / str(size))
     small, large = (decode_all(tmp_path / str(size) / "film.mkv") for size in (256, 2048))
     for one, other in zip(small, large, strict=True):
         assert one.pixels.shape == (3, 640, 1200)
@@ -300,7 +300,7 @@ def test_a_plan_says_that_films_are_not_in_its_figures(
     (tmp_path / "archive" / "a.png").write_bytes(encoded(48, 48, seed=1))
     outcome = restore(tmp_path, generators[1], "--plan")
     assert "films       1 of" in outcome.output
-    assert "sample      1 inputs" in outcome.output
+    assert "sample      measured: 1" in outcome.output
 
 
 @pytest.mark.parametrize(

@@ -360,7 +360,7 @@ def test_a_variant_that_ganray_does_not_build_is_refused(tmp_path: Path) -> None
     [
         ({"architecture": "unet"}, "'unet' is none of auto, compact, rrdb, srresnet, spandrel"),
         ({"blend_weight": 0.5}, "needs a second generator: blend"),
-        ({"blend": "b.pth", "blend_weight": 1.5}, "less than or equal to 1"),
+        ({"blend": "b.pth", "blend_weight": 1.5}, "from 0 to 1"),
     ],
 )
 def test_a_reading_that_makes_no_sense_is_refused(values: dict[str, object], message: str) -> None:
