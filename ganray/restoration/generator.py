@@ -207,9 +207,11 @@ def _measure(seen: Tensor, restored: Tensor, scale: int, kept: Tensor | Box | No
     if not isinstance(kept, Box):
         return measure(seen, restored, scale, kept)
     sums = measure(_cut(seen, kept), _cut(restored, kept.scale(scale)), scale)
-    # Any value that is not finite makes a sum that is not.
-    is_bad = 1 - (restored.sum((1, 2, 3)) * 0).isfinite().float()
-    return torch.cat([is_bad[:, None], sums[:, 1:]], 1)
+    # Two figures are of all that is read. Any value that is not finite makes a sum that is not.
+    whole = (1, 2, 3)
+    is_bad = 1 - (restored.sum(whole) * 0).isfinite().float()
+    extremes = torch.stack([seen.amin(whole), seen.amax(whole)], 1)
+    return torch.cat([is_bad[:, None], sums[:, 1:-2], extremes], 1)
 
 
 def _cut(values_BCHW: Tensor, box: Box) -> Tensor:
