@@ -1,5 +1,6 @@
 """The profile of a DICOM image: which stored values a generator sees as 0 and 1, which are none."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -19,6 +20,16 @@ from ganray.errors import UnsupportedImageError
 from ganray.raster.image import Pixels, Profile
 
 HOUNSFIELD = "HU"
+DESCRIBED = {
+    **{"modality": "Modality", "series": "SeriesDescription", "body_part": "BodyPartExamined"},
+    **{"pixel_spacing_mm": "PixelSpacing", "slice_thickness_mm": "SliceThickness"},
+    **{"position_mm": "ImagePositionPatient", "orientation": "ImageOrientationPatient"},
+    **{"rescale_slope": "RescaleSlope", "rescale_intercept": "RescaleIntercept"},
+    **{"window_center": "WindowCenter", "window_width": "WindowWidth"},
+    **{"burned_in_annotation": "BurnedInAnnotation", "lossy": "LossyImageCompression"},
+}
+"""Names in `ganray inspect`, and the attributes behind them."""
+
 LOSSY = "01"
 """Of LossyImageCompression: once lossy, always so."""
 
@@ -76,6 +87,8 @@ class DicomDetails:
     """Whether the source has pixels without a value."""
     lossy: LossyStep | None = None
     header: bytes = field(default=b"", repr=False)
+    described: Mapping[str, object] = field(default_factory=dict, repr=False)
+    """What a person wants to know, for `ganray inspect`."""
 
 
 def read_profile(file: DicomFile, config: DicomConfig) -> Profile:
@@ -101,8 +114,19 @@ def read_profile(file: DicomFile, config: DicomConfig) -> Profile:
         lost=lost + shortened_texts(dataset),
         value_range=_value_range(dataset, layout, config),
         nodata=padding.value if padding else None,
-        details=DicomDetails(layout, padding),
+        details=DicomDetails(layout, padding, described=_describe(file, layout)),
     )
+
+
+def _describe(file: DicomFile, layout: Layout) -> dict[str, object]:
+    texts = {name: value(file.dataset, keyword) for name, keyword in DESCRIBED.items()}
+    said = {name: str(text) for name, text in texts.items() if text is not None}
+    return {
+        **said,
+        "transfer_syntax": str(file.transfer_syntax),
+        "photometric": layout.photometric,
+        "bits_stored": f"{layout.bits_stored}, {'signed' if layout.signed else 'unsigned'}",
+    }
 
 
 def _value_range(dataset: Dataset, layout: Layout, config: DicomConfig) -> tuple[float, float]:

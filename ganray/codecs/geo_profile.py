@@ -3,6 +3,7 @@
 All of it is plain values that travel between processes. `geo_tags.py` writes it again.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,7 +96,7 @@ class GeoDetails:
     def described(self) -> dict[str, object]:
         """For `ganray inspect`."""
         return {
-            "crs": self.crs,
+            "crs": _short_crs(self.crs),
             "transform": self.transform,
             "values_stand_for": "points" if self.is_point else "areas",
             "validity": self.validity.kind,
@@ -105,6 +106,15 @@ class GeoDetails:
             "tags": {domain or "default": dict(tags) for domain, tags in self.tags.items()},
             "band_descriptions": [band.description for band in self.bands],
         }
+
+
+def _short_crs(wkt: str | None) -> str | None:
+    """The name of a reference system and its code in a registry, where it has one."""
+    if wkt is None:
+        return None
+    name = wkt.partition('"')[2].partition('"')[0]
+    code = re.search(r'(?:AUTHORITY|ID)\["(\w+)",\s*"?(\w+)"?\]\]$', wkt)
+    return f"{name} ({code[1]}:{code[2]})" if code else name
 
 
 def check_dataset(dataset: Any) -> None:

@@ -21,6 +21,7 @@ from pydicom.uid import (
 from ganray.codecs import dicom
 from ganray.codecs.dicom import DicomConfig, decode, encode, probe, require_encodable
 from ganray.codecs.dicom_library import require_pydicom
+from ganray.codecs.dicom_profile import DicomDetails
 from ganray.config import build_config
 from ganray.errors import (
     CodecError,
@@ -606,3 +607,11 @@ for length in range(len(data) - 1):
 
 def test_the_suffixes_are_those_of_the_format() -> None:
     assert dicom.SUFFIXES == {"dicom": (".dcm", ".dicom")}
+
+
+def test_what_a_person_wants_to_know_is_told() -> None:
+    details = read(make(noise(12), 12, PixelSpacing=[0.5, 0.5])).profile.details
+    assert isinstance(details, DicomDetails)
+    assert details.described["modality"] == "CT"
+    assert details.described["pixel_spacing_mm"] == "[0.5, 0.5]"
+    assert details.described["bits_stored"] == "12, unsigned"

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ganray.codecs import geo, geo_dataset
 from ganray.codecs.geo import GeoWindows, describe_geo, is_geo, read_geo_box
 from ganray.codecs.geo_config import GeoConfig
+from ganray.codecs.geo_profile import GeoDetails
 from ganray.codecs.geo_whole import require_encodable
 from ganray.codecs.isolation import IsolatedProcess
 from ganray.codecs.store_blocks import BLOCK_BYTES
@@ -537,3 +538,10 @@ def test_after_a_failure_nothing_more_is_asked_of_the_store() -> None:
     with pytest.raises(StorageError, match="no answer"):
         raster.read(Box(0, 0, 400, 400))
     assert len(asked) == 1
+
+
+def test_a_reference_system_is_told_by_its_name_and_code() -> None:
+    data = geotiff(values((1, HEIGHT, WIDTH), "uint8"), crs="EPSG:32618")
+    details = GeoWindows(Memory(scene=data), "scene", GeoConfig()).profile.details
+    assert isinstance(details, GeoDetails)
+    assert details.described["crs"] == "WGS 84 / UTM zone 18N (EPSG:32618)"
