@@ -20,7 +20,7 @@ from PIL import Image
 
 from ganray.ledger import Ledger, LedgerRow
 from ganray.models.checkpoint import load_checkpoint
-from ganray.pipelines import restore_estimate, restore_plan
+from ganray.pipelines import placement, restore_estimate, restore_plan, restore_sample
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.storage import ObjectInfo, open_store
 
@@ -81,7 +81,8 @@ def main() -> None:
         print(f"peak memory before        {peak_megabytes():6.0f} MB (the ledger was written)")
         with (
             mock.patch.object(restore_plan, "open_archive", lambda uri: archive),
-            mock.patch.object(restore_estimate, "open_store", lambda uri: archive),
+            mock.patch.object(restore_sample, "open_store", lambda uri: archive),
+            mock.patch.object(placement, "open_store", lambda uri: archive),
         ):
             begin = time.perf_counter()
             plan = restore_plan.plan_restoration(restore_plan.prepare(config))
