@@ -42,8 +42,6 @@ from ganray.raster.validity import MaskedPixels, pixel_mask
 from ganray.raster.windows import Box
 from ganray.storage import Store, open_store
 
-SUFFIXES = {"geotiff": (".tif", ".tiff")}
-
 
 def is_geo(store: Store, key: str) -> bool:
     """Whether a TIFF is a raster rather than a photograph: from its first directory alone.

@@ -1,5 +1,6 @@
 """Patches of one shape through the generator, in full batches, whatever window they are of."""
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -21,8 +22,11 @@ BATCH_OUTPUT_PIXELS = {"cpu": 1, "cuda": 2**23}
 # While the device computes one batch, the figures of the one before travel, and the windows that
 # the one before that has completed.
 BATCHES_AHEAD = {"cpu": 0, "cuda": 1}
+LOGGED_CHARACTERS = 500
 # Weights of blends that stay on the device: a grid has few different ones.
 KNOWN_WEIGHTS = 32
+
+_log = logging.getLogger(__name__)
 
 Restore = Callable[..., tuple[Tensor, Tensor]]
 
@@ -157,8 +161,21 @@ class BatchStream:
         stored_BHWC, kept = self.transfers.send(stored), self._kept(pieces)
         generator = self._generators[pieces[0].part.treatment]
         dtype = None if exactly else generator.dtype_for(encoding)
-        restore = self._restore if generator.compiles and dtype else restore_stored
-        return restore(generator, stored_BHWC, kept, encoding, dtype, rounds=rounds)
+        if generator.compiles and dtype:
+            return self._run_compiled(generator, stored_BHWC, kept, encoding, dtype, rounds=rounds)
+        return restore_stored(generator, stored_BHWC, kept, encoding, dtype, rounds=rounds)
+
+    def _run_compiled(self, *arguments: Any, rounds: bool) -> tuple[Tensor, Tensor]:
+        try:
+            return self._restore(*arguments, rounds=rounds)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except Exception as error:
+            # Compilers raise anything: on a node without one for C, say. If it is the network that
+            # is at fault, so it is when it is not compiled.
+            _log.warning("event=not_compiled cause=%r", str(error)[:LOGGED_CHARACTERS])
+            self._restore = restore_stored
+            return self._restore(*arguments, rounds=rounds)
 
     def _kept(self, pieces: list[Piece]) -> Tensor | Box | None:
         boxes = [piece.kept for piece in pieces]

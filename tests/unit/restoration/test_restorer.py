@@ -344,3 +344,20 @@ def test_every_pixel_counts_once_in_the_figures_of_a_blend(
     pixels = noise(3)
     results = list(one.restore_windows(window_tasks(pixels, one.grid(47, 60), None)))
     assert sum(r.trust.as_dict()["num_samples"] for r in results) == pixels.size
+
+
+def test_where_nothing_compiles_it_is_done_without(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no compiler for C")
+
+    config = RestorerConfig(precision="bfloat16", device="cpu")
+    one = Restorer(make_checkpoint(), config)
+    expected = one.restore(noise(3))
+    monkeypatch.setattr(torch, "compile", lambda function, **_: fail)
+    one.generator = replace(one.generator, compiles=True)
+    assert np.array_equal(one.restore(noise(3)), expected)
+    assert [record.message for record in caplog.records] == [
+        "event=not_compiled cause='no compiler for C'"
+    ]
