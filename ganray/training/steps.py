@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ganray.training.adversarial_losses import ADVERSARIAL
 from ganray.training.config import AdversarialConfig
-from ganray.training.losses import ADVERSARIAL, charbonnier, gradient_penalty
+from ganray.training.pixel_losses import charbonnier
+from ganray.training.regularisers import zero_centred_penalty
 from ganray.training.state import TrainingState
 
 AverageGradients = Callable[[Iterable[nn.Parameter]], None]
@@ -85,7 +87,7 @@ def _judge(
     discriminator: nn.Module, images: Tensor, penalised: bool, autocast: torch.autocast
 ) -> tuple[Tensor, Tensor]:
     if penalised:
-        return gradient_penalty(discriminator, images)
+        return zero_centred_penalty(discriminator, images)
     with autocast:
         logits: Tensor = discriminator(images)
     return logits, logits.new_zeros(())

@@ -6,9 +6,10 @@ from torch import Tensor, nn
 
 from ganray.models.compact import CompactConfig, CompactGenerator
 from ganray.models.unet_discriminator import UNetConfig, UNetDiscriminator
+from ganray.training.adversarial_losses import ADVERSARIAL
 from ganray.training.config import AdversarialConfig
 from ganray.training.loop import keep_gradients
-from ganray.training.losses import ADVERSARIAL, charbonnier
+from ganray.training.pixel_losses import charbonnier
 from ganray.training.state import TrainingState, new_state
 from ganray.training.steps import Batch, discriminator_step, fidelity_step, generator_step
 
