@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,6 +26,8 @@ from ganray.training.steps import (
 )
 
 Metrics = dict[str, float | int | str]
+Event = dict[str, Any]
+"""What happened: `event` is its name, `step` when; details beside them."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,8 @@ class Hooks:
     """What the loop asks of its surroundings.
 
     `average_gradients` replaces each gradient by the mean over all workers; `average_values`
-    does the same for losses; `validate` measures a generator; `log` and `checkpoint` keep
-    what they are given.
+    does the same for losses; `validate` measures a generator; `log`, `checkpoint` and `event`
+    keep what they are given; `stopping` is asked once after each step, by every worker alike.
     """
 
     average_gradients: AverageGradients
@@ -41,6 +44,8 @@ class Hooks:
     validate: Callable[[nn.Module], dict[str, float]]
     log: Callable[[Metrics], None]
     checkpoint: Callable[[TrainingState], None]
+    event: Callable[[Event], None] = lambda event: None
+    stopping: Callable[[], bool] = lambda: False
 
 
 def train(
@@ -74,6 +79,8 @@ def train(
             _require_finite(hooks.average_values(losses), state.step)
             _require_finite(_sums_of_weights(state), state.step)
             hooks.checkpoint(state)
+        if hooks.stopping():
+            break
     return state
 
 
