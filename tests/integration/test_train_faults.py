@@ -94,18 +94,19 @@ def test_four_then_two_then_four_workers_learn_what_one_learns(
     archive: Path, tmp_path: Path, uninterrupted: Path
 ) -> None:
     output = tmp_path / "elastic"
-    for number in (4, 2, 4):
-        workers = f"workers.max={number}", f"workers.min={number}", QUARTER
-        if number == 4 and output.exists():
-            outcome = train(archive, output, *PLAN, *workers)
-            assert outcome.code == DONE, outcome.text
-            break
-        driver = start(archive, output, *PLAN, *workers)
-        target = 5 if number == 4 else 15
-        wait_until(lambda target=target: newest_step(output) >= target, seconds=120)
+    for number in (4, 2):
+        reached = newest_step(output)
+        driver = start(archive, output, *PLAN, *exactly(number))
+        wait_until(lambda reached=reached: newest_step(output) > reached)
         stop_all(driver)
+    last = train(archive, output, *PLAN, *exactly(4))
+    assert last.code == DONE, last.text
     assert [event["workers"] for event in events(output) if "workers" in event] == [4, 2, 4]
     assert_same_training(uninterrupted, output)
+
+
+def exactly(number: int) -> tuple[str, ...]:
+    return f"workers.max={number}", f"workers.min={number}", QUARTER
 
 
 def newest_step(output: Path) -> int:
@@ -127,8 +128,8 @@ def test_a_killed_worker_is_replaced_and_changes_nothing(
     archive: Path, tmp_path: Path, uninterrupted: Path
 ) -> None:
     output = tmp_path / "killed"
-    driver = start(archive, output, *PLAN, "workers.min=2", "workers.max=2", QUARTER)
-    wait_until(lambda: newest_step(output) >= 5, seconds=120)
+    driver = start(archive, output, *PLAN, *exactly(2))
+    wait_until(lambda: newest_step(output) >= 5)
     os.kill(ray_workers(driver)[0].pid, signal.SIGKILL)
     text, _ = driver.communicate(timeout=240)
     assert driver.returncode == DONE, text
