@@ -7,7 +7,7 @@ index), so that the step number is the whole data position and random state.
 import copy
 import io
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,6 +31,8 @@ class TrainingState:
     generator_optimizer: torch.optim.Optimizer
     discriminator_optimizer: torch.optim.Optimizer
     step: int = 0
+    monitor: dict[str, Any] = field(default_factory=dict)
+    """What the monitor and the ladder remember: plain numbers."""
 
     def update_ema(self, decay: float) -> None:
         """θ_ema ← decay·θ_ema + (1 − decay)·θ."""
@@ -79,14 +81,17 @@ def restore_state(state: TrainingState, data: bytes, source: str) -> None:
         ) from error
 
 
+def learning_parts(state: TrainingState) -> dict[str, nn.Module | torch.optim.Optimizer]:
+    """The networks and optimizers of a state, each of which has a `state_dict`."""
+    names = (
+        "generator",
+        "discriminator",
+        "generator_ema",
+        "generator_optimizer",
+        "discriminator_optimizer",
+    )
+    return {name: getattr(state, name) for name in names}
+
+
 def _parts(state: TrainingState) -> dict[str, dict[str, Any]]:
-    return {
-        name: getattr(state, name).state_dict()
-        for name in (
-            "generator",
-            "discriminator",
-            "generator_ema",
-            "generator_optimizer",
-            "discriminator_optimizer",
-        )
-    }
+    return {name: part.state_dict() for name, part in learning_parts(state).items()}
