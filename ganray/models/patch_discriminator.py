@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganray.config import Section
+from ganray.models.discriminator import Discriminator
 from ganray.models.initialisation import SLOPE, initialise
 
 KERNEL = 4
@@ -36,7 +37,7 @@ class PatchConfig(Section):
         return int(2**self.num_layers)
 
 
-class PatchDiscriminator(nn.Module):
+class PatchDiscriminator(Discriminator):
     """Images (B,C,H,W), sides divisible by the stride, to logits (B,1,H/stride,W/stride)."""
 
     def __init__(self, config: PatchConfig) -> None:
@@ -50,9 +51,6 @@ class PatchDiscriminator(nn.Module):
         self.hidden = nn.Conv2d(widths[-2], widths[-1], KERNEL)
         self.last = nn.Conv2d(widths[-1], 1, KERNEL)
         self.apply(initialise)
-
-    def forward(self, images_BCHW: Tensor) -> Tensor:
-        return self.features(images_BCHW)[-1]
 
     def features(self, images_BCHW: Tensor) -> list[Tensor]:
         """What every convolution finds, from fine to coarse; the logits last."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganray.config import Section
+from ganray.models.discriminator import Discriminator
 from ganray.models.initialisation import SLOPE, initialise
 
 NUM_LEVELS = 3
@@ -31,7 +32,7 @@ class UNetConfig(Section):
         return int(2**NUM_LEVELS)
 
 
-class UNetDiscriminator(nn.Module):
+class UNetDiscriminator(Discriminator):
     """Images (B,C,H,W), sides divisible by 8, to logits (B,1,H,W)."""
 
     def __init__(self, config: UNetConfig) -> None:
@@ -48,9 +49,6 @@ class UNetDiscriminator(nn.Module):
         self.hidden = nn.Conv2d(widths[0], widths[0], 3, padding=1)
         self.last = nn.Conv2d(widths[0], 1, 3, padding=1)
         self.apply(initialise)
-
-    def forward(self, images_BCHW: Tensor) -> Tensor:
-        return self.features(images_BCHW)[-1]
 
     def features(self, images_BCHW: Tensor) -> list[Tensor]:
         """What is found on the way down and on the way up, level by level; the logits last."""

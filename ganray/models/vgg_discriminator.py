@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganray.config import Section
+from ganray.models.discriminator import Discriminator
 from ganray.models.initialisation import SLOPE, initialise
 
 LARGEST_FACTOR = 8
@@ -33,7 +34,7 @@ class VGGConfig(Section):
         return int(2**self.num_levels)
 
 
-class VGGDiscriminator(nn.Module):
+class VGGDiscriminator(Discriminator):
     """Images (B,C,H,W), sides divisible by the stride, to logits (B,1,1,1)."""
 
     def __init__(self, config: VGGConfig) -> None:
@@ -50,9 +51,6 @@ class VGGDiscriminator(nn.Module):
         self.hidden = nn.Conv2d(widths[-1], widths[-1], 1)
         self.last = nn.Conv2d(widths[-1], 1, 1)
         self.apply(initialise)
-
-    def forward(self, images_BCHW: Tensor) -> Tensor:
-        return self.features(images_BCHW)[-1]
 
     def features(self, images_BCHW: Tensor) -> list[Tensor]:
         """What every level finds, then the dense layer (B,…,1,1); the logits last."""

@@ -33,6 +33,9 @@ GRAY = 0.5
 class AugmentConfig(Section):
     """When the discriminator's images are augmented, and how much."""
 
+    enabled: bool = False
+    """Augment as far as the discriminator learns the references by heart: for archives of few
+    images."""
     target: Annotated[float, Field(gt=-1, lt=1)] = 0.6
     """Mean sign of the discriminator's logits on references above which it is taken to learn them
     by heart."""
@@ -138,7 +141,8 @@ def _move(images_BCHW: Tensor, transforms: Transforms) -> Tensor:
     )
     columns = torch.where(transforms.flip[:, None, None] > 0, width - 1 - columns, columns)
     chosen = (rows * width + columns).flatten(1)[:, None].expand(-1, bands, -1)
-    return images_BCHW.flatten(2).gather(2, chosen).unflatten(2, (height, width))
+    moved: Tensor = images_BCHW.flatten(2).gather(2, chosen).unflatten(2, (height, width))
+    return moved
 
 
 def _choose(turns_B11: Tensor, *options: Tensor) -> Tensor:

@@ -9,9 +9,7 @@ from torch import Tensor, nn
 logger = logging.getLogger(__name__)
 
 
-def compiled(
-    network: nn.Module, mode: str, device: torch.device
-) -> Callable[[Tensor], Tensor]:
+def compiled(network: nn.Module, mode: str, device: torch.device) -> Callable[[Tensor], Tensor]:
     """A call of `network`, compiled if `mode` is always, or auto on CUDA.
 
     Where nothing compiles (no C compiler, an unknown GPU) auto goes on without, and says so.

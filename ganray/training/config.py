@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ganray.config import Section
 from ganray.models.catalog import DISCRIMINATORS, GENERATORS
-from ganray.training.augment import AugmentationConfig
+from ganray.training.augment import AugmentConfig
 from ganray.training.monitor import StabilityConfig
 from ganray.training.objective import ObjectiveConfig
 
@@ -92,7 +92,7 @@ class AdversarialConfig(Section):
     """Discriminator updates per generator update, on the same patches."""
     unrolled_steps: Annotated[int, Field(ge=0, le=10)] = 0
     """Discriminator steps that the generator looks ahead (Unrolled GAN)."""
-    augmentation: AugmentationConfig = AugmentationConfig()
+    augmentation: AugmentConfig = AugmentConfig()
 
     @model_validator(mode="before")
     @classmethod

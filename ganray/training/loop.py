@@ -5,19 +5,20 @@ Plain torch without Ray: whoever calls it provides the batches and the hooks.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ganray.errors import TrainingError
-from ganray.training.augment import Augmentation
+from ganray.training.augment import Augmentation, adapt, augment, draw_transforms
 from ganray.training.compilation import compiled
 from ganray.training.config import LoopConfig
 from ganray.training.monitor import Alarm, Monitor, Player
 from ganray.training.objective import Objective
+from ganray.training.pixel_losses import PIXEL
 from ganray.training.reactions import Event, Ladder, Play
 from ganray.training.schedule import cosine, place_of, stage_at
 from ganray.training.state import TrainingState
@@ -35,6 +36,8 @@ from ganray.training.stopwatch import Stopwatch
 Metrics = dict[str, float | int | str]
 
 PSNR = "validation_psnr_y"
+# Beside a sample's number, so that what the discriminator sees of it has random numbers of its own.
+AUGMENT = 2
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,11 @@ class Hooks:
 
 
 def train(
-    state: TrainingState, batches: Iterator[Batch], config: LoopConfig, hooks: Hooks
+    state: TrainingState,
+    batches: Iterator[Batch],
+    config: LoopConfig,
+    hooks: Hooks,
+    objective: Objective,
 ) -> TrainingState:
     """Run from `state.step` to the end of the last stage; `batches` begin at that step.
 
@@ -64,7 +71,7 @@ def train(
     generator. Raises TrainingError when a loss is not finite and nothing watches; the last
     checkpoint is untouched.
     """
-    run = _Run(state, config, hooks)
+    run = _Run(state, config, hooks, objective)
     total = config.stages.total_steps
     while state.step < total and not run.ladder.adjustments.stopped:
         stage = run.enter_stage()
@@ -87,23 +94,26 @@ def train(
 class _Run:
     """A training under way: its tools, its monitor with the ladder, its clock."""
 
-    def __init__(self, state: TrainingState, config: LoopConfig, hooks: Hooks) -> None:
+    def __init__(
+        self, state: TrainingState, config: LoopConfig, hooks: Hooks, objective: Objective
+    ) -> None:
         self.state, self.config, self.hooks = state, config, hooks
         device = next(state.generator.parameters()).device
         self.monitor = Monitor(config.stability)
         self.ladder = Ladder(config)
-        self.augmentation = Augmentation(config.adversarial.augmentation)
+        self.augmentation = Augmentation()
         self._restore(state.monitor)
         self.ladder.remember(state, is_first=True)
         self.clock = _Clock(state.step)
         self.stage = ""
         self.tools = Tools(
             generate=compiled(state.generator, config.compile, device),
-            objective=Objective(config.objective, device=device),
+            pixel_loss=PIXEL[config.objective.pixel_kind],
+            objective=objective,
             autocast=_autocast(device, config.precision),
             average_gradients=hooks.average_gradients,
             accepts=self.monitor.accepts if config.stability.enabled else _follow_any,
-            augment=self.augmentation,
+            augment=self._augment,
             watch=Stopwatch(device),
         )
 
@@ -163,8 +173,10 @@ class _Run:
             return values
         for alarm in self.monitor.observe(stage, values):
             self._react(alarm)
-        if "lead" in values:
-            self.augmentation.observe(values["lead"], self.config.batch_size)
+        augmentation = self.config.adversarial.augmentation
+        if augmentation.enabled and "sign" in values:
+            batch_size = self.config.batch_size
+            self.augmentation = adapt(self.augmentation, values["sign"], batch_size, augmentation)
         due = self.state.step % self.config.stability.snapshot_every == 0
         if due and self.monitor.is_calm:
             self.ladder.remember(self.state)
@@ -197,7 +209,7 @@ class _Run:
             self.state.monitor = {
                 "monitor": self.monitor.state(),
                 "ladder": self.ladder.state(),
-                "augmentation": self.augmentation.state(),
+                "augmentation": asdict(self.augmentation),
                 "stage": self.stage,
             }
             self.hooks.checkpoint(self.state)
@@ -209,10 +221,19 @@ class _Run:
         self.hooks.event(self.state.step, event)
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
-        self.stage = saved.get("stage", "")
-        for name in ("monitor", "ladder", "augmentation"):
-            if name in saved:
-                getattr(self, name).restore(saved[name])
+        if not saved:
+            return
+        self.stage = saved["stage"]
+        self.monitor.restore(saved["monitor"])
+        self.ladder.restore(saved["ladder"])
+        self.augmentation = Augmentation(**saved["augmentation"])
+
+    def _augment(self, images: Tensor, indices: Sequence[int]) -> Tensor:
+        """What the discriminator sees of these samples; alike for references and restorations."""
+        if not self.augmentation.probability:
+            return images
+        seeds = [(AUGMENT, index) for index in indices]
+        return augment(images, draw_transforms(self.augmentation.probability, seeds, images.device))
 
 
 def keep_gradients(parameters: Iterable[nn.Parameter]) -> None:

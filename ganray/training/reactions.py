@@ -12,10 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import torch
-
-from ganray.training.config import AdversarialConfig, LoopConfig
-from ganray.training.monitor import Alarm, StabilityConfig
+from ganray.training.config import LoopConfig
+from ganray.training.monitor import Alarm
 from ganray.training.objective import adversarial_weight
 from ganray.training.state import TrainingState, learning_parts
 

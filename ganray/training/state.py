@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ganray.errors import CheckpointError
+from ganray.models.discriminator import Discriminator
 
 BETAS = (0.9, 0.99)
 
@@ -26,7 +27,7 @@ class TrainingState:
     """Everything that an interrupted training needs to go on bit by bit."""
 
     generator: nn.Module
-    discriminator: nn.Module
+    discriminator: Discriminator
     generator_ema: nn.Module
     generator_optimizer: torch.optim.Optimizer
     discriminator_optimizer: torch.optim.Optimizer
@@ -46,7 +47,7 @@ class TrainingState:
                 kept.copy_(buffer)
 
 
-def new_state(generator: nn.Module, discriminator: nn.Module) -> TrainingState:
+def new_state(generator: nn.Module, discriminator: Discriminator) -> TrainingState:
     """A state at step 0, on the networks' device."""
     return TrainingState(
         generator=generator,
@@ -60,7 +61,7 @@ def new_state(generator: nn.Module, discriminator: nn.Module) -> TrainingState:
 def encode_state(state: TrainingState) -> bytes:
     """Serialise with torch.save; only tensors, numbers and strings are inside."""
     buffer = io.BytesIO()
-    torch.save({"step": state.step, **_parts(state)}, buffer)
+    torch.save({"step": state.step, "monitor": state.monitor, **_parts(state)}, buffer)
     return buffer.getvalue()
 
 
@@ -73,7 +74,7 @@ def restore_state(state: TrainingState, data: bytes, source: str) -> None:
         saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         for name in _parts(state):
             getattr(state, name).load_state_dict(saved[name])
-        state.step = saved["step"]
+        state.step, state.monitor = saved["step"], saved["monitor"]
     except _DAMAGE as error:
         raise CheckpointError(
             f"{source} is no training state of this configuration: {str(error)[:300]}. Choose "

@@ -14,8 +14,7 @@ from torch.nn import functional as F
 
 from ganray.training.adversarial_losses import ADVERSARIAL
 from ganray.training.monitor import Player
-from ganray.training.objective import Objective, View
-from ganray.training.pixel_losses import charbonnier
+from ganray.training.objective import Judged, Objective
 from ganray.training.reactions import Play
 from ganray.training.regularisers import wasserstein_penalty, zero_centred_penalty
 from ganray.training.state import TrainingState
@@ -72,6 +71,7 @@ class Tools:
     """
 
     generate: Callable[[Tensor], Tensor]
+    pixel_loss: Callable[[Tensor, Tensor], Tensor]
     objective: Objective
     autocast: torch.autocast
     average_gradients: AverageGradients
@@ -88,7 +88,7 @@ def fidelity_step(state: TrainingState, parts: Sequence[Batch], tools: Tools) ->
     for batch, share in _shares(parts):
         with tools.autocast:
             restored = tools.generate(batch.shown)
-        pixel = charbonnier(restored.float(), batch.reference)
+        pixel = tools.pixel_loss(restored.float(), batch.reference)
         (share * pixel).backward()
         _add(losses, share, {"pixel": pixel, **_relative_error(restored, batch)})
     return losses | _update(state.generator, state.generator_optimizer, "generator", tools)
@@ -137,10 +137,10 @@ def generator_step(
             fakes = tools.augment(restored, batch.indices)
             real, fake = _opinions(state, references, fakes, play)
         adversarial = ADVERSARIAL[play.loss].generator(real[-1].float(), fake[-1].float())
-        view = View(restored.float(), batch.reference, real, fake, _average(state, batch, tools))
-        terms, weighted = tools.objective(view)
-        (share * (weighted + play.weight * adversarial)).backward()
-        found = {**terms, "adversarial": adversarial, **_relative_error(restored, batch)}
+        average = _average(state, batch, tools)
+        verdict = tools.objective.judge(Judged(restored, batch.reference, real, fake, average))
+        (share * (verdict.total + play.weight * adversarial)).backward()
+        found = {**verdict.terms, "adversarial": adversarial, **_relative_error(restored, batch)}
         _add(losses, share, found | _texture(restored, batch.reference))
     state.discriminator.requires_grad_(True)
     return losses | _update(state.generator, state.generator_optimizer, "generator", tools)
@@ -161,9 +161,7 @@ def _judge(
     return logits, penalty
 
 
-def _between(
-    discriminator: nn.Module, references: Tensor, fakes: Tensor, batch: Batch
-) -> Tensor:
+def _between(discriminator: nn.Module, references: Tensor, fakes: Tensor, batch: Batch) -> Tensor:
     """WGAN-GP's penalty; where between the two images follows from the sample's number."""
     mix = np.array([np.random.default_rng((MIX, index)).random() for index in batch.indices])
     return wasserstein_penalty(
@@ -222,31 +220,33 @@ def _strength(loss: str, real: Tensor, fake: Tensor) -> Losses:
     """How far the discriminator is from chance: its loss as a share of the loss at logits 0, and
     E sign(D(x) − D(y))."""
     at_chance = float(ADVERSARIAL[loss].discriminator(torch.zeros(1), torch.zeros(1)))
-    values = {"lead": (real - fake).detach().sign().mean()}
+    values = {"sign": (real - fake).detach().sign().mean()}
     if at_chance:
         values["strength"] = ADVERSARIAL[loss].discriminator(real, fake).detach() / at_chance
     return values
 
 
 def _relative_error(restored: Tensor, batch: Batch) -> Losses:
-    """Mean error as a share of that of the degraded image, magnified by interpolation."""
+    """Mean of each sample's error, as a share of that of its degraded image, interpolated."""
     with torch.no_grad():
         size = batch.reference.shape[2:]
         plain = F.interpolate(batch.degraded, size=size, mode="bilinear")
-        errors = [(image - batch.reference).abs().mean() for image in (restored, plain)]
-        return {"relative_error": errors[0] / (errors[1] + ONE_STEP)}
+        error_B, plain_B = (
+            (image.float() - batch.reference).abs().mean((1, 2, 3)) for image in (restored, plain)
+        )
+        return {"relative_error": (error_B / (plain_B + ONE_STEP)).mean()}
 
 
 def _texture(restored: Tensor, reference: Tensor) -> Losses:
-    """Fine detail of the restoration as a share of that of the reference."""
+    """Mean of each sample's fine detail, as a share of that of its reference."""
     with torch.no_grad():
-        detail = [_fine_detail(image) for image in (restored.float(), reference)]
-        return {"texture": detail[0] / (detail[1] + ONE_STEP)}
+        found_B, wanted_B = (_fine_detail(image.float()) for image in (restored, reference))
+        return {"texture": (found_B / (wanted_B + ONE_STEP)).mean()}
 
 
-def _fine_detail(images: Tensor) -> Tensor:
-    """Mean absolute discrete Laplacian."""
-    inner = images[..., 1:-1, 1:-1]
-    sides = images[..., 2:, 1:-1] + images[..., :-2, 1:-1]
-    sides = sides + images[..., 1:-1, 2:] + images[..., 1:-1, :-2]
-    return (4 * inner - sides).abs().mean()
+def _fine_detail(images_BCHW: Tensor) -> Tensor:
+    """The mean absolute discrete Laplacian (B,)."""
+    inner = images_BCHW[..., 1:-1, 1:-1]
+    sides = images_BCHW[..., 2:, 1:-1] + images_BCHW[..., :-2, 1:-1]
+    sides = sides + images_BCHW[..., 1:-1, 2:] + images_BCHW[..., 1:-1, :-2]
+    return (4 * inner - sides).abs().mean((1, 2, 3))

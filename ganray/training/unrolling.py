@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ganray.models.discriminator import Discriminator
 from ganray.training.adversarial_losses import ADVERSARIAL
 from ganray.training.reactions import Play
 
@@ -13,7 +14,7 @@ EPSILON = 1e-8
 
 
 def look_ahead(
-    discriminator: nn.Module, images: tuple[Tensor, Tensor], play: Play, learning_rate: float
+    discriminator: Discriminator, images: tuple[Tensor, Tensor], play: Play, learning_rate: float
 ) -> Callable[[Tensor], list[Tensor]]:
     """The features of the discriminator after `play.unrolled_steps` steps on (references, fakes),
     differentiable by the fakes; Metz et al. 2017 (Unrolled GAN), eq. 7-9.
@@ -34,7 +35,7 @@ def look_ahead(
         loss = ADVERSARIAL[play.loss].discriminator(real.float(), fake.float())
         gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
         weights = {
-            name: weight - learning_rate * gradient / (gradient.square().mean().sqrt() + EPSILON)
+            name: weight - learning_rate * gradient / (gradient.square().mean() + EPSILON**2).sqrt()
             for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
         }
     return features
@@ -43,10 +44,9 @@ def look_ahead(
 class _Features(nn.Module):
     """A discriminator whose call gives its features, as `functional_call` needs it."""
 
-    def __init__(self, discriminator: nn.Module) -> None:
+    def __init__(self, discriminator: Discriminator) -> None:
         super().__init__()
         self.discriminator = discriminator
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        found: list[Tensor] = self.discriminator.features(images)  # type: ignore[operator]
-        return found
+        return self.discriminator.features(images)
