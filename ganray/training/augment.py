@@ -138,7 +138,8 @@ def _move(images_BCHW: Tensor, transforms: Transforms) -> Tensor:
     )
     columns = torch.where(transforms.flip[:, None, None] > 0, width - 1 - columns, columns)
     chosen = (rows * width + columns).flatten(1)[:, None].expand(-1, bands, -1)
-    return images_BCHW.flatten(2).gather(2, chosen).unflatten(2, (height, width))
+    moved: Tensor = images_BCHW.flatten(2).gather(2, chosen).unflatten(2, (height, width))
+    return moved
 
 
 def _choose(turns_B11: Tensor, *options: Tensor) -> Tensor:
