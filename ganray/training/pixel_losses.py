@@ -61,11 +61,14 @@ def _scale_weights(side: int) -> Sequence[float]:
 
 def _similarities(images_2NHW: Tensor) -> tuple[Tensor, Tensor]:
     """SSIM (Wang et al. 2004, eq. 13) and its contrast-structure part, each a mean (N,)."""
-    y, x = images_2NHW
+    # Variances do not change by a shift, but lose digits where they are small beside the means.
+    centre = images_2NHW[1].mean(dim=(1, 2), keepdim=True).detach()
+    y, x = images_2NHW - centre
     moments = _blur(torch.cat([y, x, y * y, x * x, y * x]))
     mean_y, mean_x, mean_yy, mean_xx, mean_yx = moments.chunk(5)
     variances = mean_yy - mean_y**2 + mean_xx - mean_x**2
     contrast = (2 * (mean_yx - mean_y * mean_x) + SSIM_C2) / (variances + SSIM_C2)
+    mean_y, mean_x = mean_y + centre, mean_x + centre
     luminance = (2 * mean_y * mean_x + SSIM_C1) / (mean_y**2 + mean_x**2 + SSIM_C1)
     return (luminance * contrast).mean(dim=(1, 2)), contrast.mean(dim=(1, 2))
 
