@@ -37,7 +37,7 @@ def ms_ssim_loss(restored: Tensor, reference: Tensor) -> Tensor:
     """1 − MS-SSIM, of each band, averaged; Wang et al. 2003, eq. 7.
 
     A patch that is too small for five scales (176 pixels) has the fine ones that fit, with
-    weights that again sum to 1; below 11 pixels the window shrinks too.
+    weights of the same sum; below 11 pixels the window shrinks too.
     """
     images = torch.stack([restored, reference]).float().flatten(1, 2)
     weights = _scale_weights(min(images.shape[-2:]))
@@ -53,10 +53,11 @@ def ms_ssim_loss(restored: Tensor, reference: Tensor) -> Tensor:
 
 
 def _scale_weights(side: int) -> Sequence[float]:
-    """The weights of the scales at which the window fits into a side, of sum 1."""
+    """The weights of the scales at which the window fits into a side, of the sum of all five."""
     fitting = [w for i, w in enumerate(MS_SSIM_WEIGHTS) if side >> i >= SSIM_WINDOW_PIXELS]
     kept = fitting or MS_SSIM_WEIGHTS[:1]
-    return [weight / sum(kept) for weight in kept]
+    whole = sum(MS_SSIM_WEIGHTS) / sum(kept)
+    return [weight * whole for weight in kept]
 
 
 def _similarities(images_2NHW: Tensor) -> tuple[Tensor, Tensor]:

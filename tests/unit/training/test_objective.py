@@ -182,3 +182,21 @@ def test_a_perceptual_weight_without_a_file_is_refused() -> None:
 def test_weights_outside_their_range_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         build_config(ObjectiveConfig, values)
+
+
+def test_the_readme_shows_the_weights_of_each_texture() -> None:
+    lines = (Path(__file__).parents[3] / "README.md").read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("| Term | Weight at"))
+    rows = {}
+    for line in lines[start + 2 : start + 9]:
+        title, _, *weights = (cell.strip() for cell in line.strip("| ").split("|"))
+        for name in [
+            n for n in (*ObjectiveConfig().weights, "adversarial") if n in title.split("(")[0]
+        ]:
+            rows.setdefault(name, [float(weight) for weight in weights])
+    expected = [
+        ObjectiveConfig(texture=t, perceptual_weights="vgg19.pth").weights
+        | {"adversarial": adversarial_weight(t)}
+        for t in (0, 0.5, 1)
+    ]
+    assert rows == {name: pytest.approx([w[name] for w in expected]) for name in expected[0]}
