@@ -19,6 +19,8 @@ from ganray.models.checkpoint import (
     encode_checkpoint,
     load_checkpoint,
 )
+from ganray.models.discriminator import Discriminator
+from ganray.models.spectral import normalise_spectrally
 from ganray.pipelines.pairs import measure_restorer, synthesise_pair
 from ganray.pipelines.train_config import TrainPlan
 from ganray.pipelines.train_data import Arrays, local_batches, streamed_batches
@@ -27,6 +29,8 @@ from ganray.restoration import Restorer
 from ganray.storage import open_store
 from ganray.training.distributed import average_gradients, average_values
 from ganray.training.loop import Hooks, Metrics, keep_gradients, train
+from ganray.training.objective import Objective
+from ganray.training.reactions import Event
 from ganray.training.samples import Share
 from ganray.training.state import TrainingState, new_state, restore_state
 from ganray.training.steps import Batch
@@ -48,7 +52,10 @@ def run_worker(
     make = local_batches if plan.config.workers.max == 0 else streamed_batches
     steps = range(state.step, plan.total_steps)
     batches = (to_device(arrays, device) for arrays in make(plan.samples, share, steps))
-    train(state, batches, plan.config, _hooks(plan, share, output, report))
+    objective = Objective(
+        plan.config.objective, bands=plan.samples.bands, device=device, seed=plan.config.seed
+    )
+    train(state, batches, plan.config, _hooks(plan, share, output, report), objective)
     if output:
         output.finish(state.step, encode_generator(plan, state.generator_ema))
 
@@ -62,10 +69,14 @@ def start_state(plan: TrainPlan, device: torch.device) -> TrainingState:
         choice = DISCRIMINATORS[config.discriminator.architecture]
         options = {"bands": plan.samples.bands} | config.discriminator.options
         discriminator = choice.build(choice.config.model_validate(options))
+    assert isinstance(discriminator, Discriminator)
+    if config.adversarial.spectral_norm:
+        normalise_spectrally(discriminator)
     if config.init_from:
         start = load_checkpoint(config.init_from)
         generator.load_state_dict(start.generator.state_dict())
-    return new_state(on_device(generator, device), on_device(discriminator, device))
+    on_device(discriminator, device)
+    return new_state(on_device(generator, device), discriminator)
 
 
 def load_last_checkpoint(state: TrainingState, output: str) -> str:
@@ -109,6 +120,11 @@ def _hooks(
             output.log(metrics)
             report(metrics)
 
+    def event(step: int, found: Event) -> None:
+        if output:
+            output.add_event(step=step, **found)
+            report({"step": step, **found})
+
     def checkpoint(state: TrainingState) -> None:
         if output:
             output.save(state)
@@ -124,7 +140,9 @@ def _hooks(
         average_values=partial(average_values, weight=share.weight) if not alone else _as_floats,
         validate=validate,
         log=log,
+        event=event,
         checkpoint=checkpoint,
+        stopping=lambda: False,
     )
 
 

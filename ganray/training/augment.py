@@ -33,6 +33,9 @@ GRAY = 0.5
 class AugmentConfig(Section):
     """When the discriminator's images are augmented, and how much."""
 
+    enabled: bool = False
+    """Augment as far as the discriminator learns the references by heart: for archives of few
+    images."""
     target: Annotated[float, Field(gt=-1, lt=1)] = 0.6
     """Mean sign of the discriminator's logits on references above which it is taken to learn them
     by heart."""

@@ -178,7 +178,7 @@ def _ldl(judged: Judged) -> Tensor:
 def _require_colour(bands: int) -> None:
     if bands not in COLOUR_BANDS:
         raise ConfigError(
-            f"perceptual_weights are of a network of colour photographs, and the images have "
+            "perceptual_weights are of a network of colour photographs, and the images have "
             f"{bands} bands; expected 1 or 3. Leave perceptual_weights empty, and use "
             "random_features, which takes any number of bands"
         )
