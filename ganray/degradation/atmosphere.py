@@ -62,7 +62,8 @@ def _smooth_field(draws: Draws, height: int, width: int, cell: float) -> Tensor:
     # The field begins anywhere within a cell, so that small patches see all of its slopes.
     begin = draws.uniform((0, 1)), draws.uniform((0, 1))
     down, right = (
-        (torch.arange(length, device=draws.device) / cell + start[:, 0, 0] + 1.5) * 2 / (cells + 2) - 1
+        (torch.arange(length, device=draws.device) / cell + start[:, 0, 0] + 1.5) * 2 / (cells + 2)
+        - 1
         for length, start, cells in ((height, begin[0], rows), (width, begin[1], columns))
     )
     places = torch.stack(

@@ -84,7 +84,7 @@ def blur(pixels_BCHW: Tensor, step: Blur, draws: Draws, zoom: float) -> Tensor:
 
 
 def motion(pixels_BCHW: Tensor, step: Motion, draws: Draws, zoom: float) -> Tensor:
-    """Convolve with a line one pixel wide; Potmesil and Chakravarty 1983, "Modeling motion blur"."""
+    """Convolve with a thin line; Potmesil and Chakravarty 1983, "Modeling motion blur"."""
     extent, angle = draws.uniform(step.extent) * zoom, draws.uniform((0, math.pi))
     along, across = _turned(_radius(step.extent[1] * zoom / 2 + 1), angle, draws)
     length = (extent[:, 0] / 2 + 0.5 - along.abs()).clamp(0, 1)

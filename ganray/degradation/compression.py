@@ -16,23 +16,17 @@ from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from ganray.config import Section
-from ganray.degradation.draws import ChanceStep, Draws
+from ganray.degradation.draws import ChanceStep, Draws, ascends
 
 Quality = Annotated[int, Field(ge=1, le=100)]
 BLOCK = 8
-
-
-def _ascends(bounds: tuple[int, int]) -> tuple[int, int]:
-    if bounds[0] > bounds[1]:
-        raise ValueError(f"a range goes from the lower to the higher bound; found {bounds}")
-    return bounds
 
 
 class Jpeg(ChanceStep):
     """JPEG compression and decompression; for 1 or 3 bands."""
 
     kind: Literal["jpeg"]
-    quality: Annotated[tuple[Quality, Quality], AfterValidator(_ascends)]
+    quality: Annotated[tuple[Quality, Quality], AfterValidator(ascends)]
     """Range of the quality, 1-100."""
 
 
@@ -64,9 +58,7 @@ TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 
 def jpeg(pixels_BCHW: Tensor, step: Jpeg, draws: Draws) -> Tensor:
     """Compress each image with a quality of its own."""
-    low, high = step.quality
-    drawn = [low + int(stream.rng.random() * (high + 1 - low)) for stream in draws.streams]
-    return compress(pixels_BCHW, drawn)
+    return compress(pixels_BCHW, draws.whole(step.quality))
 
 
 def compress(pixels_BCHW: Tensor, qualities: list[int]) -> Tensor:
@@ -77,14 +69,16 @@ def compress(pixels_BCHW: Tensor, qualities: list[int]) -> Tensor:
     height, width = levels.shape[-2:]
     # Whole blocks of 16x16, their edges repeated, as libjpeg has them.
     padded = F.pad(levels, (0, -width % 16, 0, -height % 16), mode="replicate")
-    ycc = _mix(padded, TO_YCC)
-    luma = _code(ycc[:, :1].round_(), tables(LUMA, qualities, levels.device))
+    # Rounded wherever libjpeg has whole numbers.
+    ycc = _mix(padded, TO_YCC).round_()
+    luma = _code(ycc[:, :1], tables(LUMA, qualities, levels.device))
     chroma = F.avg_pool2d(ycc[:, 1:], 2).add_(128).round_().clamp_(0, 255)
     coded = _code(chroma, tables(CHROMA, qualities, levels.device)).sub_(128)
     coded = coded[..., : math.ceil(height / 2), : math.ceil(width / 2)]
     spread = F.interpolate(coded, scale_factor=2.0, mode="bilinear", align_corners=False)
-    whole = torch.cat([luma[..., :height, :width], spread[..., :height, :width]], dim=1)
-    return _mix(whole, TO_RGB).round_().clamp_(0, 255).div_(255)
+    whole = torch.cat([luma[..., :height, :width], spread[..., :height, :width].round_()], dim=1)
+    decoded: Tensor = _mix(whole, TO_RGB).round_().clamp_(0, 255).div_(255)
+    return decoded
 
 
 def quantise(pixels_BCHW: Tensor, step: Quantise) -> Tensor:
@@ -111,7 +105,8 @@ def _code(planes_BCHW: Tensor, steps_B164: Tensor) -> Tensor:
     values = values.div_(steps_B164).round_().mul_(steps_B164) @ cosines
     restored = values.view(batch, bands, down, right, BLOCK, BLOCK).transpose(3, 4)
     levels = restored.reshape(batch, bands, down * BLOCK, right * BLOCK)
-    return levels.add_(128).round_().clamp_(0, 255)[..., :height, :width]
+    levels = levels.add_(128).round_().clamp_(0, 255)
+    return levels[..., :height, :width]
 
 
 @lru_cache(maxsize=8)
@@ -126,5 +121,9 @@ def _cosines(device: torch.device) -> Tensor:
 def _mix(pixels_BCHW: Tensor, matrix: tuple[tuple[float, ...], ...]) -> Tensor:
     """Bands as sums of bands; spelled out, since a product of matrices may be in TF32."""
     bands = pixels_BCHW.unbind(1)
-    rows = [sum((w * b for w, b in zip(row, bands, strict=True)), start=0.0 * bands[0]) for row in matrix]
-    return torch.stack(rows, dim=1)
+    rows = [
+        sum((w * b for w, b in zip(row, bands, strict=True)), start=0.0 * bands[0])
+        for row in matrix
+    ]
+    mixed: Tensor = torch.stack(rows, dim=1)
+    return mixed

@@ -28,7 +28,7 @@ def convolve(pixels_BCHW: Tensor, kernels_BKK: Tensor) -> Tensor:
     spectrum = torch.fft.rfft2(padded, s=size)
     del padded
     spectrum *= torch.fft.rfft2(kernels_BKK, s=size)[:, None]
-    around = torch.fft.irfft2(spectrum, s=size)
+    around: Tensor = torch.fft.irfft2(spectrum, s=size)
     begin = side - 1
     return around[..., begin : begin + height, begin : begin + width]
 

@@ -6,6 +6,7 @@ are expected counts on 128x128 pixels, widths are in pixels of the degraded imag
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -131,7 +132,9 @@ def _area(step: Damage, height: int, width: int, zoom: float) -> float:
     return across if isinstance(step, Scratches) else across * height / (zoom * COUNTED_SIDE)
 
 
-def _scratch(step: Scratches, rng: np.random.Generator, size: tuple[int, int], zoom: float) -> Marks:
+def _scratch(
+    step: Scratches, rng: np.random.Generator, size: tuple[int, int], zoom: float
+) -> Marks:
     """Kokaram 1998, "Motion Picture Restoration", chapter 9: lines of nearly constant place."""
     height, width = size
     rows = np.arange(height, dtype=np.float64)
@@ -188,10 +191,8 @@ def _blob(step: Damage, rng: np.random.Generator, size: tuple[int, int], radius:
     """A circle whose outline is bent by waves of two, three and four periods."""
     amplitudes = rng.dirichlet((2,) + (1,) * (LOBES - 1)) * rng.uniform(0.1, MOST_LOBE)
     lobes = np.stack([amplitudes, rng.uniform(0, 2 * math.pi, LOBES)], axis=1)[None]
-    down, right = _place(rng, size)
-    opacity, bright = rng.uniform(*step.opacity), _is_bright(step, rng)
-    numbers = (np.array([value]) for value in (down, right, radius, opacity))
-    return Marks(*numbers, np.array([bright]), lobes)
+    disc = _line(step, rng, np.array([_place(rng, size)]), np.array([radius]))
+    return replace(disc, lobes=lobes)
 
 
 def _line(step: Damage, rng: np.random.Generator, line: Floats, radius: Floats) -> Marks:
@@ -203,7 +204,8 @@ def _wavering(rng: np.random.Generator, length: int, zoom: float) -> Floats:
     """Slow changes of a scratch's opacity along it, in 0-1."""
     phases = rng.uniform(0, 2 * math.pi, 2)
     along = 2 * math.pi * np.arange(length) / zoom
-    return 0.75 + 0.125 * (np.sin(along / 90 + phases[0]) + np.sin(along / 23 + phases[1]))
+    waves: Floats = np.sin(along / 90 + phases[0]) + np.sin(along / 23 + phases[1])
+    return 0.75 + 0.125 * waves
 
 
 def _place(rng: np.random.Generator, size: tuple[int, int]) -> tuple[float, float]:

@@ -46,7 +46,7 @@ def low_dose(pixels_BCHW: Tensor, step: LowDose, draws: Draws, zoom: float) -> T
 
 
 def _shaped(noise_BCHW: Tensor, step: LowDose, draws: Draws, zoom: float) -> Tensor:
-    """White noise of deviation one with the spectrum of a reconstruction, and the same deviation."""
+    """White noise of deviation one, given a reconstruction's spectrum and the same deviation."""
     height, width = noise_BCHW.shape[-2:]
     cutoff = draws.uniform(step.cutoff) / 2
     stretch = draws.uniform(step.streaks)
@@ -64,4 +64,5 @@ def _shaped(noise_BCHW: Tensor, step: LowDose, draws: Draws, zoom: float) -> Ten
         twice[-1] = 1.0
     power = (amplitude.square() * twice).sum((-2, -1), keepdim=True) / (height * width)
     spectrum = torch.fft.rfft2(noise_BCHW) * (amplitude / power.sqrt())
-    return torch.fft.irfft2(spectrum, s=(height, width))
+    shaped: Tensor = torch.fft.irfft2(spectrum, s=(height, width))
+    return shaped

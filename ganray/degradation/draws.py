@@ -20,11 +20,14 @@ from ganray.config import Section
 Number = TypeVar("Number", int, float)
 Choice = TypeVar("Choice")
 
+# Of these seeds: whoever else draws from (seed, index) draws other numbers.
+PURPOSE = 0x646567
 # So many samples of consecutive numbers share the sizes of random rescaling.
 NEIGHBOURS = 8
 
 
-def _ascends(bounds: tuple[Number, Number]) -> tuple[Number, Number]:
+def ascends(bounds: tuple[Number, Number]) -> tuple[Number, Number]:
+    """The same range; raises ValueError where it descends."""
     if bounds[0] > bounds[1]:
         raise ValueError(f"a range goes from the lower to the higher bound; found {bounds}")
     return bounds
@@ -33,9 +36,12 @@ def _ascends(bounds: tuple[Number, Number]) -> tuple[Number, Number]:
 Probability = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
-Range = Annotated[tuple[NotNegative, NotNegative], AfterValidator(_ascends)]
-PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ascends)]
-UnitRange = Annotated[tuple[Probability, Probability], AfterValidator(_ascends)]
+Range = Annotated[tuple[NotNegative, NotNegative], AfterValidator(ascends)]
+PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(ascends)]
+CountRange = Annotated[
+    tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], AfterValidator(ascends)
+]
+UnitRange = Annotated[tuple[Probability, Probability], AfterValidator(ascends)]
 
 
 class ChanceStep(Section):
@@ -56,7 +62,7 @@ class Stream:
 
     @classmethod
     def begin(cls, seed: int, index: int, device: torch.device) -> "Stream":
-        rng = np.random.default_rng((seed, index))
+        rng = np.random.default_rng((PURPOSE, seed, index))
         noise = torch.Generator(device)
         noise.manual_seed(int(rng.integers(2**63 - 1)))
         return cls(seed, index, rng, noise)
@@ -64,7 +70,7 @@ class Stream:
     def shared_rng(self, position: int) -> np.random.Generator:
         """The same for NEIGHBOURS consecutive samples, another for each `position` in a recipe."""
         # One more, since NumPy takes (a, b, 0) and (a, b) for the same seed.
-        return np.random.default_rng((self.seed, self.index // NEIGHBOURS, position + 1))
+        return np.random.default_rng((PURPOSE, self.seed, self.index // NEIGHBOURS, position + 1))
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,11 @@ class Draws:
 
     def chance_of_gray(self, probability: float) -> list[bool]:
         return self.chance(probability) if probability else [False] * len(self)
+
+    def whole(self, bounds: tuple[int, int]) -> list[int]:
+        """A whole number per sample, both bounds among them."""
+        low, high = bounds
+        return [low + int(stream.rng.random() * (high + 1 - low)) for stream in self.streams]
 
     def tensor(self, values: ArrayLike) -> Tensor:
         """A number per sample on the device, (B,1,1,1)."""

@@ -1,13 +1,19 @@
 """What film and video cameras do to each frame: flicker, grain, interlaced fields."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from ganray.degradation.convolution import convolve, grid, normalised
-from ganray.degradation.draws import ChanceStep, Draws, PositiveRange, Probability, Range
+from ganray.degradation.draws import (
+    ChanceStep,
+    CountRange,
+    Draws,
+    PositiveRange,
+    Probability,
+    Range,
+)
 
 MOST_GRAIN_RADIUS = 8
 
@@ -38,7 +44,7 @@ class Interlace(ChanceStep):
     """Two fields taken at two moments: every other row is displaced sideways."""
 
     kind: Literal["interlace"]
-    shift: Annotated[tuple[int, int], Field()] = (1, 4)
+    shift: CountRange = (1, 4)
     """Range of the displacement in pixels, to either side."""
 
 
@@ -67,11 +73,8 @@ def grain(pixels_BCHW: Tensor, step: Grain, draws: Draws, zoom: float) -> Tensor
 
 def interlace(pixels_BCHW: Tensor, step: Interlace, draws: Draws) -> Tensor:
     """Move the odd rows; de Haan and Bellers 1998, "Deinterlacing: an overview", figure 1."""
-    low, high = step.shift
-    shifts = [
-        (low + int(stream.rng.random() * (high + 1 - low))) * (1 if stream.rng.random() < 0.5 else -1)
-        for stream in draws.streams
-    ]
+    sides = draws.choose((-1, 1))
+    shifts = [side * by for side, by in zip(sides, draws.whole(step.shift), strict=True)]
     odd = pixels_BCHW[:, :, 1::2]
     width = odd.shape[-1]
     places = torch.arange(width, device=draws.device) + draws.tensor(shifts).long()

@@ -19,15 +19,15 @@ LOBES = 3
 # How far the outline of a blob may leave its circle: the sum of its lobes' amplitudes.
 MOST_LOBE = 0.6
 EDGE_PIXELS = 1.0
-MOST_VALUES_AT_ONCE = 2**22
+MOST_VALUES_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True)
 class Marks:
     """Marks (N) of one image: centre and radius in pixels, opacity in 0-1, whether bright.
 
-    `lobes` (N,LOBES,2) are amplitude, as a part of the radius, and phase of waves along the outline,
-    the first of two periods (an ellipse), the next of three, and so on.
+    `lobes` (N,LOBES,2) are amplitude, as a part of the radius, and phase of waves along the
+    outline, the first of two periods (an ellipse), the next of three, and so on.
     """
 
     down: Floats
@@ -54,7 +54,9 @@ def discs(line: Floats, radius: Floats, opacity: Floats, *, bright: bool) -> Mar
     return Marks(line[:, 0], line[:, 1], radius, opacity, np.full(number, bright), lobes)
 
 
-def draw(marks: Sequence[Marks], height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def draw(
+    marks: Sequence[Marks], height: int, width: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """How much the dark and the bright marks of each image cover, each (B,1,height,width)."""
     image = np.repeat(np.arange(len(marks)), [len(each) for each in marks])
     every = join(marks)
@@ -90,9 +92,9 @@ def _stamp(
     """Raise `covered` to what each mark covers of its plane."""
     device = covered.device
     columns = np.stack([marks.down, marks.right, marks.radius, marks.opacity])
-    down, right, radius, opacity = (
-        torch.from_numpy(columns.astype(np.float32)).to(device)[..., None, None]
-    )
+    down, right, radius, opacity = torch.from_numpy(columns.astype(np.float32)).to(device)[
+        ..., None, None
+    ]
     offsets = torch.arange(-reach, reach + 1, device=device)
     rows = down.round().long() + offsets[:, None]
     places = right.round().long() + offsets
@@ -114,7 +116,7 @@ def _lobed(lobes: Floats, below: Tensor, beside: Tensor, device: torch.device) -
     if not lobes.any():
         return outline
     angle = torch.atan2(below, beside)
-    waves = torch.from_numpy(lobes.astype(np.float32)).to(device)[..., None, None, None]
+    waves = torch.from_numpy(lobes.astype(np.float32)).to(device)[..., None, None]
     for number in range(LOBES):
         amplitude, phase = waves[:, number, 0], waves[:, number, 1]
         outline = outline + amplitude * torch.cos((number + 2) * angle + phase)
@@ -122,7 +124,12 @@ def _lobed(lobes: Floats, below: Tensor, beside: Tensor, device: torch.device) -
 
 
 def wandering(
-    rng: np.random.Generator, middle: tuple[float, float], extent: float, *, bend: float, jitter: float
+    rng: np.random.Generator,
+    middle: tuple[float, float],
+    extent: float,
+    *,
+    bend: float,
+    jitter: float,
 ) -> Floats:
     """A line of points a pixel apart, (N,2): it bends evenly, in radians over its extent, and
     changes its direction at random, by `jitter` radians a pixel."""

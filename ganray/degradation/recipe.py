@@ -17,10 +17,10 @@ from torch import Tensor
 
 from ganray.config import Section, choose
 from ganray.degradation.compression import Jpeg
+from ganray.degradation.damage import Damage, damage
 from ganray.degradation.draws import Draws, Probability, Stream
 from ganray.degradation.resample import Resample, Rescale, Size, resample, rescaled_size, resize
-from ganray.degradation.steps import DAMAGES, Damage, PixelStep, Step, change, damage
-from ganray.degradation.steps import probability_of
+from ganray.degradation.steps import PixelStep, Step, change, probability_of
 from ganray.errors import ConfigError
 
 RECIPES = ("bicubic", "photo-mild", "photo", "satellite", "film", "inpaint", "surveillance", "ct")
@@ -52,7 +52,7 @@ class Recipe(Section):
     @property
     def has_mask(self) -> bool:
         """Whether its degraded images come with a mask of what is lost."""
-        return any(isinstance(step, DAMAGES) for step in self.steps)
+        return any(isinstance(step, Damage) for step in self.steps)
 
     def require_fit(self, *, scale: int, bands: int) -> None:
         """Raise ConfigError where it cannot be applied to references of so many bands."""
@@ -64,8 +64,8 @@ class Recipe(Section):
             )
         if Jpeg in kinds and bands not in JPEG_BANDS:
             raise ConfigError(
-                f"degradation {self.name} has a jpeg step, which is for 1 or 3 bands; found {bands} "
-                "bands: take a recipe without it, such as satellite"
+                f"degradation {self.name} has a jpeg step, which is for 1 or 3 bands; found "
+                f"{bands}: take a recipe without it, such as satellite"
             )
 
 

@@ -62,7 +62,9 @@ def rescaled_size(step: Rescale, stream: Stream, position: int, target: Size, mo
     return height, width
 
 
-def resample(pixels_BCHW: Tensor, kernels: tuple[KernelName, ...], size: Size, draws: Draws) -> Tensor:
+def resample(
+    pixels_BCHW: Tensor, kernels: tuple[KernelName, ...], size: Size, draws: Draws
+) -> Tensor:
     """Bring every image to `size` by a kernel of its own, cut to 0-1; equal sizes are kept."""
     if pixels_BCHW.shape[-2:] == size:
         return pixels_BCHW
@@ -103,7 +105,7 @@ def _weights(
     """The first input that a block of outputs needs, and the weights (outputs, inputs)."""
     shrinking = max(1.0, before / after)
     function, reach = KERNELS[kernel]
-    centres = (np.arange(*block) + 0.5) * before / after
+    centres = (np.arange(*block) + 0.5) * (before / after)
     low = max(0, math.floor(centres[0] - reach * shrinking))
     high = min(before, math.ceil(centres[-1] + reach * shrinking))
     inputs = np.arange(low, high) + 0.5
@@ -113,11 +115,12 @@ def _weights(
 
 
 def _box(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return ((x > -0.5) & (x <= 0.5)).astype(np.float64)
+    return np.where((x > -0.5) & (x <= 0.5), 1.0, 0.0)
 
 
 def _triangle(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.clip(1 - np.abs(x), 0, None)
+    weights: NDArray[np.float64] = np.maximum(1 - np.abs(x), 0)
+    return weights
 
 
 def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from ganray.degradation.atmosphere import Haze, LowContrast, haze, low_contrast
 from ganray.degradation.blur import Blur, Defocus, Motion, Sinc, blur, defocus, motion, sinc
 from ganray.degradation.compression import Jpeg, Quantise, jpeg, quantise
-from ganray.degradation.damage import Damage, Hair, Missing, Scratches, Spots, Tears, damage
+from ganray.degradation.damage import Damage
 from ganray.degradation.dose import LowDose, low_dose
 from ganray.degradation.draws import Draws
 from ganray.degradation.film import Flicker, Grain, Interlace, flicker, grain, interlace
@@ -23,7 +23,6 @@ PixelStep = (
 )  # fmt: skip
 """Steps that keep an image's size and all of its content."""
 SizeStep = Resample | Rescale
-DAMAGES = (Scratches, Spots, Hair, Tears, Missing)
 Step = Annotated[PixelStep | SizeStep | Damage, Field(discriminator="kind")]
 
 
