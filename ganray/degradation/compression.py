@@ -84,7 +84,8 @@ def compress(pixels_BCHW: Tensor, qualities: list[int]) -> Tensor:
 def quantise(pixels_BCHW: Tensor, step: Quantise) -> Tensor:
     """Round to the nearest of the values that `bits` can tell apart."""
     largest = 2**step.bits - 1
-    return (pixels_BCHW.clamp(0, 1) * largest).round_() / largest
+    rounded: Tensor = (pixels_BCHW.clamp(0, 1) * largest).round_() / largest
+    return rounded
 
 
 def tables(base: str, qualities: list[int], device: torch.device) -> Tensor:
