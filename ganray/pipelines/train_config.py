@@ -39,7 +39,8 @@ class TrainConfig(LoopConfig):
     num_validation_images: Annotated[int, Field(ge=1)] = 4
     """Images of the validation archive that are measured each time, the first by key."""
     degradation: RecipeField = Field(default="photo", validate_default=True)
-    """Recipe: bicubic, photo, a YAML file, or its steps."""
+    """Recipe: bicubic, photo-mild, photo, satellite, film, inpaint, surveillance, ct;
+    or a YAML file, or its steps."""
     generator: GeneratorField | None = None
     """Generator to build; by default that of `init_from`, or a compact one."""
     discriminator: DiscriminatorField = DiscriminatorConfig()
