@@ -98,6 +98,4 @@ def _in_words(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,g}"
     return "none" if value is None else str(value)

@@ -20,6 +20,7 @@ from ganray.config import Section, build_config, choose
 from ganray.errors import CheckpointError, ConfigError
 from ganray.models.catalog import GENERATORS, SHIPPED, shipped_path
 from ganray.models.conversion import Source, blend, convert
+from ganray.models.foreign_keys import READERS
 from ganray.models.header import FORMAT, is_own, read_metadata
 from ganray.models.radius import measure_radius
 from ganray.storage import read_uri
@@ -86,9 +87,9 @@ class ReadingConfig(Section):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "ReadingConfig":
-        if self.architecture not in ("auto", *GENERATORS):
-            known = ", ".join(GENERATORS)
-            raise ValueError(f"architecture {self.architecture!r} is none of auto, {known}")
+        known = ("auto", *READERS, "spandrel")
+        if self.architecture not in known:
+            raise ValueError(f"architecture {self.architecture!r} is none of {', '.join(known)}")
         if self.blend_weight != 1 and not self.blend:
             raise ValueError(f"blend_weight {self.blend_weight} needs a second generator: blend")
         return self

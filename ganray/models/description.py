@@ -63,7 +63,8 @@ def describe_catalog() -> list[dict[str, Any]]:
 def _describe_generator(name: str) -> dict[str, Any]:
     choice = GENERATORS[name]
     config = choice.config()
-    network = choice.build(config)
+    with torch.device("meta"):
+        network = choice.build(config)
     values = config.model_dump()
     block = int(getattr(config, "alignment", 1))
     return {
@@ -80,7 +81,8 @@ def _describe_generator(name: str) -> dict[str, Any]:
 
 def _describe_discriminator(name: str, choice: Architecture) -> dict[str, Any]:
     config = choice.config()
-    network = choice.build(config)
+    with torch.device("meta"):
+        network = choice.build(config)
     values = config.model_dump()
     stride = int(getattr(config, "stride", 1))
     return {

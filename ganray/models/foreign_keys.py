@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ganray.models.foreign import Tensors
-from ganray.models.span import fold
+from ganray.models.span import can_fold, fold
 from ganray.models.spandrel_generator import PREFIX, describe_network, load_descriptor
 
 
@@ -222,6 +222,8 @@ def read_span(tensors: Tensors, overrides: Options) -> Recognised | None:
     convs = sorted({match[1] for name in tensors if (match := _SPAN_CONV.fullmatch(name))})
     known = all(_SPAN_CONV.fullmatch(name) or _SPAN_PLAIN.fullmatch(name) for name in tensors)
     if not known or not tensors.keys() >= _SPAN_WANTED:
+        return None
+    if tensors["conv_cat.weight"].ndim != 4 or not all(can_fold(tensors, name) for name in convs):
         return None
     plain = ("conv_cat", "upsampler")
     folded = {name: tensors[name] for name in tensors if name.startswith(plain)}

@@ -18,6 +18,7 @@ from ganray.models.layout import Layout
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 PUBLISHED_RANGE = 255.0
+_PARTS = ("conv.0", "conv.1", "conv.2", "sk")
 
 
 class SPANConfig(Section):
@@ -99,12 +100,29 @@ class AttentionBlock(nn.Module):
         return (change + features_BCHW) * attention, first
 
 
+def can_fold(tensors: Mapping[str, Tensor], name: str) -> bool:
+    """Whether the tensors below `name` are the four convolutions that `fold` takes."""
+    weights, biases = (
+        [tensors.get(f"{name}.{part}.{kind}", torch.empty(0)) for part in _PARTS]
+        for kind in ("weight", "bias")
+    )
+    if any(weight.ndim != 4 for weight in weights):
+        return False
+    inputs, outputs = weights[0].shape[1], weights[2].shape[0]
+    first, second = weights[0].shape[0], weights[1].shape[0]
+    sides = [(first, inputs, 1), (second, first, 3), (outputs, second, 1), (outputs, inputs, 1)]
+    return all(
+        weight.shape == (rows, columns, kernel, kernel) and bias.shape == (rows,)
+        for weight, bias, (rows, columns, kernel) in zip(weights, biases, sides, strict=True)
+    )
+
+
 def fold(tensors: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
     """Weight and bias of the one convolution that equals the training-time ones below `name`:
     1x1, 3x3 and 1x1 in a row (`conv`), and a 1x1 beside them (`sk`)."""
     (w1, b1), (w2, b2), (w3, b3), (beside, b4) = (
         (tensors[f"{name}.{part}.weight"].double(), tensors[f"{name}.{part}.bias"].double())
-        for part in ("conv.0", "conv.1", "conv.2", "sk")
+        for part in _PARTS
     )
     into, out_of = w1[:, :, 0, 0], w3[:, :, 0, 0]
     weight = torch.einsum("om,mnkl,ni->oikl", out_of, w2, into) + F.pad(beside, (1, 1, 1, 1))

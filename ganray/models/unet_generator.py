@@ -58,7 +58,7 @@ class UNetGenerator(nn.Module):
             _conv(coarse, fine) for fine, coarse in reversed(list(pairwise(widths)))
         )
         self.after = nn.ModuleList(ResidualBlock(width) for width in widths[-2::-1])
-        self.last = _conv(widths[0], config.bands, INITIAL_GAIN)
+        self.last = _conv(widths[0], config.bands, INITIAL_GAIN**2)
 
     @property
     def layout(self) -> Layout:
