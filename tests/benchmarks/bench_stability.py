@@ -132,7 +132,7 @@ def run(case: Case, seed: int, watched: bool) -> Outcome:
         average_values=lambda losses: {name: float(value) for name, value in losses.items()},
         validate=validate,
         log=lambda line: None,
-        event=lambda step, event: events.append({"step": step, **event}),
+        event=events.append,
         checkpoint=lambda state: None,
         stopping=lambda: False,
     )
@@ -161,7 +161,7 @@ def batches(seed: int, poison: Poison) -> Iterator[Batch]:
 
 @cache
 def patches() -> tuple[Tensor, Tensor]:
-    """References (N,3,32,32) and their bicubic halves with a little noise; the first are held out."""
+    """References (N,3,32,32) and their bicubic halves, a little noisy; the first are held out."""
     rng = np.random.default_rng(0)
     images = [getattr(skimage.data, name)() for name in PHOTOGRAPHS]
     cut = []
@@ -223,7 +223,11 @@ def report(outcomes: list[Outcome]) -> None:
                 continue
             sound = [o for o in found if is_sound(o, usual)]
             values = [o.psnr for o in found if math.isfinite(o.psnr)]
-            shown = f"{fmean(values):.2f} ± {stdev(values) / len(values) ** 0.5:.2f}" if len(values) > 1 else "-"
+            shown = (
+                f"{fmean(values):.2f} ± {stdev(values) / len(values) ** 0.5:.2f}"
+                if len(values) > 1
+                else "-"
+            )
             reactions: dict[str, int] = {}
             for outcome in found:
                 for name, count in outcome.reactions.items():
