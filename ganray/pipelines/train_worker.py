@@ -20,6 +20,7 @@ from ganray.models.checkpoint import (
 )
 from ganray.models.discriminator import Discriminator
 from ganray.models.spectral import normalise_spectrally
+from ganray.models.transfer import transfer
 from ganray.pipelines.train_checkpoints import FoundCheckpoint, find_checkpoint
 from ganray.pipelines.train_config import TrainPlan
 from ganray.pipelines.train_data import Arrays, local_batches, streamed_batches
@@ -69,6 +70,8 @@ def run_worker(plan: TrainPlan, place: WorkerPlace, notes: tuple[Event, ...] = (
     output = None
     if place.share.rank == 0:
         output = begin_output(plan, place, state.step, found)
+        if origin and not state.step:
+            output.add_event({"event": "transferred", "step": 0, "weights": origin["transfer"]})
         for note in notes:
             output.add_event({"step": state.step, **note})
     make = local_batches if plan.config.workers.max == 0 else streamed_batches
@@ -106,8 +109,12 @@ def start_state(plan: TrainPlan, device: torch.device) -> tuple[TrainingState, d
     origin: dict[str, str] = {}
     if config.init_from:
         start = load_checkpoint(config.init_from)
-        generator.load_state_dict(start.generator.state_dict())
-        origin = {"digest": start.digest, "trained_on": start.trained_on}
+        found = transfer(start, generator)
+        origin = {
+            "digest": start.digest,
+            "trained_on": start.trained_on,
+            "transfer": str(found),
+        }
     on_device(discriminator, device)
     return new_state(on_device(generator, device), discriminator), origin
 

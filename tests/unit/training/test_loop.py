@@ -285,11 +285,15 @@ def test_batches_that_are_poisoned_without_end_stop_with_the_generator_of_before
     assert max(recorder.saved) == state.step
 
 
-def test_a_training_that_is_asked_to_stop_leaves_a_checkpoint_to_go_on_from() -> None:
-    state, recorder = make_state(), Recorder()
-    hooks = replace(recorder.hooks, stopping=lambda: state.step == 3)
-    run(state, batches_from(0), make_config(4, 2, 2), hooks)
-    assert state.step == 3 and list(recorder.saved) == [3]
+def test_a_training_that_is_asked_to_stop_ends_in_a_state_to_go_on_from() -> None:
+    whole, stopped, resumed = make_state(), make_state(), make_state(seed=1)
+    run(whole, batches_from(0), make_config(4, 2, 2), Recorder().hooks)
+    hooks = replace(Recorder().hooks, stopping=lambda: stopped.step == 3)
+    run(stopped, batches_from(0), make_config(4, 2, 2), hooks)
+    assert stopped.step == 3
+    restore_state(resumed, encode_state(stopped), "memory")
+    run(resumed, batches_from(3), make_config(4, 2, 2), Recorder().hooks)
+    assert changed(tensors(whole), resumed) == set()
 
 
 def test_an_interrupted_training_remembers_what_the_ladder_had_changed() -> None:
