@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from ganray.degradation.recipe import Recipe, degrade
 from ganray.evaluation.metrics import measure_all
@@ -31,9 +32,14 @@ def synthesise_pair(
     reference = read_reference(store, key, bands)
     _, height, width = reference.shape
     reference = reference[:, : height - height % scale, : width - width % scale]
-    rng = np.random.default_rng((seed, zlib.crc32(key.encode())))
-    degraded = degrade(reference, recipe, scale=scale, rng=rng)
-    return Pair(key, from_float(degraded, "uint8"), from_float(reference, "uint8"))
+    degraded = degrade(
+        torch.from_numpy(np.ascontiguousarray(reference))[None],
+        recipe,
+        scale=scale,
+        seeds=[(seed, zlib.crc32(key.encode()))],
+    )
+    pixels = degraded.pixels[0].numpy()
+    return Pair(key, from_float(pixels, "uint8"), from_float(reference, "uint8"))
 
 
 def read_pair(degraded: Store, reference: Store, key: str, *, bands: int) -> Pair:

@@ -32,7 +32,7 @@ from ganray.pipelines.train_resume import compare_configs
 from ganray.pipelines.train_signals import Link, Wishes
 from ganray.pipelines.train_worker import WorkerPlace, run_worker
 from ganray.storage import Store, join_uri, open_store
-from ganray.training.loop import Event
+from ganray.training.reactions import Event
 from ganray.training.samples import Share
 
 

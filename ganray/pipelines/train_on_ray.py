@@ -26,7 +26,7 @@ from ganray.pipelines.train_output import Report
 from ganray.pipelines.train_signals import Link, WatchedBoard, Wishes, beside_driver, shown_wishes
 from ganray.pipelines.train_worker import WorkerPlace, run_worker
 from ganray.pipelines.workers import ray_cluster
-from ganray.training.loop import Event
+from ganray.training.reactions import Event
 from ganray.training.samples import Share
 
 NUM_RESTARTS = 3

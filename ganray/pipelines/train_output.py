@@ -20,7 +20,8 @@ from ganray.pipelines.train_checkpoints import store_checkpoint, write_verified
 from ganray.pipelines.train_writer import BackgroundWriter
 from ganray.storage import RetryPolicy, Store
 from ganray.storage.retry import AttemptError, retrying
-from ganray.training.loop import Event, Metrics
+from ganray.training.loop import Metrics
+from ganray.training.reactions import Event
 from ganray.training.state import Snapshot, encode_snapshot
 
 GENERATOR_KEY = "generator.safetensors"

@@ -8,7 +8,7 @@ import yaml
 from ganray.config import build_config
 from ganray.errors import ConfigError
 from ganray.pipelines.train_config import TrainConfig
-from ganray.training.loop import Event
+from ganray.training.reactions import Event
 
 FREE = (
     *("workers", "output", "resume", "validation", "num_validation_images"),

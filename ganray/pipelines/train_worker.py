@@ -18,6 +18,9 @@ from ganray.models.checkpoint import (
     encode_checkpoint,
     load_checkpoint,
 )
+from ganray.models.discriminator import Discriminator
+from ganray.models.spectral import normalise_spectrally
+from ganray.models.transfer import transfer
 from ganray.pipelines.train_checkpoints import FoundCheckpoint, find_checkpoint
 from ganray.pipelines.train_config import TrainPlan
 from ganray.pipelines.train_data import Arrays, local_batches, streamed_batches
@@ -31,7 +34,9 @@ from ganray.training.distributed import (
     average_values,
     share_bytes,
 )
-from ganray.training.loop import Event, Hooks, Metrics, keep_gradients, train
+from ganray.training.loop import Hooks, Metrics, keep_gradients, train
+from ganray.training.objective import Objective
+from ganray.training.reactions import Event, gave_up
 from ganray.training.samples import Share
 from ganray.training.state import TrainingState, new_state, restore_state, take_snapshot
 from ganray.training.steps import Batch
@@ -65,13 +70,22 @@ def run_worker(plan: TrainPlan, place: WorkerPlace, notes: tuple[Event, ...] = (
     output = None
     if place.share.rank == 0:
         output = begin_output(plan, place, state.step, found)
+        if origin and not state.step:
+            output.add_event({"event": "transferred", "step": 0, "weights": origin["transfer"]})
         for note in notes:
             output.add_event({"step": state.step, **note})
     make = local_batches if plan.config.workers.max == 0 else streamed_batches
     steps = range(state.step, plan.total_steps)
     batches = (to_device(arrays, place.device) for arrays in make(plan.samples, place.share, steps))
-    train(state, batches, plan.config, make_hooks(plan, place, output))
-    if output and state.step < plan.total_steps:
+    objective = Objective(
+        plan.config.objective,
+        bands=plan.samples.bands,
+        device=place.device,
+        seed=plan.config.seed,
+    )
+    train(state, batches, plan.config, make_hooks(plan, place, output), objective)
+    is_over = state.step == plan.total_steps or gave_up(state.monitor)
+    if output and not is_over:
         output.stop(take_snapshot(state))
     elif output:
         output.finish(state.step, encode_generator(plan, state.generator_ema, origin))
@@ -89,12 +103,20 @@ def start_state(plan: TrainPlan, device: torch.device) -> tuple[TrainingState, d
         choice = DISCRIMINATORS[config.discriminator.architecture]
         options = {"bands": plan.samples.bands} | config.discriminator.options
         discriminator = choice.build(choice.config.model_validate(options))
+    assert isinstance(discriminator, Discriminator)
+    if config.adversarial.spectral_norm:
+        normalise_spectrally(discriminator)
     origin: dict[str, str] = {}
     if config.init_from:
         start = load_checkpoint(config.init_from)
-        generator.load_state_dict(start.generator.state_dict())
-        origin = {"digest": start.digest, "trained_on": start.trained_on}
-    return new_state(on_device(generator, device), on_device(discriminator, device)), origin
+        found = transfer(start, generator)
+        origin = {
+            "digest": start.digest,
+            "trained_on": start.trained_on,
+            "transfer": str(found),
+        }
+    on_device(discriminator, device)
+    return new_state(on_device(generator, device), discriminator), origin
 
 
 def resume(state: TrainingState, output: str, place: WorkerPlace) -> FoundCheckpoint | None:

@@ -29,7 +29,8 @@ def wasserstein_penalty(
     between = torch.lerp(restored.detach().float(), references.detach().float(), mix.float())
     logits, gradients_BD = _gradients(discriminator, between)
     norms_B = torch.linalg.vector_norm(gradients_BD, dim=1) * math.sqrt(_num_logits(logits))
-    return (norms_B - 1).square().mean()
+    penalty: Tensor = (norms_B - 1).square().mean()
+    return penalty
 
 
 def _gradients(discriminator: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:

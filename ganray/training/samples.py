@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.random import Generator
 
 from ganray.codecs import photo
@@ -78,7 +79,9 @@ class SampleReader:
         rng = np.random.default_rng((plan.seed, index))
         image = self._readable(image_of_sample(index, len(plan.keys), plan.seed))
         reference = _augment(_cut(image, plan.patch_pixels, rng), rng)
-        return degrade(reference, plan.recipe, scale=plan.scale, rng=rng), reference
+        whole = torch.from_numpy(reference)[None]
+        degraded = degrade(whole, plan.recipe, scale=plan.scale, seeds=[(plan.seed, index)])
+        return degraded.pixels[0].numpy(), reference
 
     def _readable(self, position: int) -> FloatPixels:
         """The reference at `position`, or the next one that decodes: the same for every worker."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ganray.errors import CheckpointError, DamagedError
+from ganray.models.discriminator import Discriminator
 
 BETAS = (0.9, 0.99)
 MAGIC = b"ganray training state 1\n"
@@ -35,7 +36,7 @@ class TrainingState:
     """
 
     generator: nn.Module
-    discriminator: nn.Module
+    discriminator: Discriminator
     generator_ema: nn.Module
     generator_optimizer: torch.optim.Optimizer
     discriminator_optimizer: torch.optim.Optimizer
@@ -54,7 +55,7 @@ class TrainingState:
                 kept.copy_(buffer)
 
 
-def new_state(generator: nn.Module, discriminator: nn.Module) -> TrainingState:
+def new_state(generator: nn.Module, discriminator: Discriminator) -> TrainingState:
     """A state at step 0, on the networks' device."""
     return TrainingState(
         generator=generator,
@@ -114,8 +115,7 @@ def restore_state(state: TrainingState, data: bytes, source: str) -> None:
         saved = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
         for name in _parts(state):
             getattr(state, name).load_state_dict(saved[name])
-        state.step = saved["step"]
-        state.monitor = saved["monitor"]
+        state.step, state.monitor = saved["step"], saved["monitor"]
     except _DAMAGE as error:
         raise CheckpointError(
             f"{source} is no training state of this configuration: {str(error)[:300]}. Choose "
@@ -123,17 +123,20 @@ def restore_state(state: TrainingState, data: bytes, source: str) -> None:
         ) from error
 
 
+def learning_parts(state: TrainingState) -> dict[str, nn.Module | torch.optim.Optimizer]:
+    """The networks and optimizers of a state, each of which has a `state_dict`."""
+    names = (
+        "generator",
+        "discriminator",
+        "generator_ema",
+        "generator_optimizer",
+        "discriminator_optimizer",
+    )
+    return {name: getattr(state, name) for name in names}
+
+
 def _parts(state: TrainingState) -> dict[str, dict[str, Any]]:
-    return {
-        name: getattr(state, name).state_dict()
-        for name in (
-            "generator",
-            "discriminator",
-            "generator_ema",
-            "generator_optimizer",
-            "discriminator_optimizer",
-        )
-    }
+    return {name: part.state_dict() for name, part in learning_parts(state).items()}
 
 
 def _on_host(value: Any) -> Any:
