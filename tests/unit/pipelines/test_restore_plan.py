@@ -46,6 +46,6 @@ def test_a_generator_that_takes_a_mask_is_refused_before_anything_starts(tmp_pat
     generator, network = build_generator("compact", {"num_features": 2, "mask": True})
     path = tmp_path / "masked.safetensors"
     path.write_bytes(encode_checkpoint(generator, "compact", network, Provenance("noise", {})))
-    config = RestoreConfig(source=str(tmp_path), target=str(tmp_path / "x"), generator=str(path))
+    config = RestoreConfig(source="sample:held-out", target=str(tmp_path), generator=str(path))
     with pytest.raises(ConfigError, match="takes a mask of lost pixels, and an archive holds none"):
         prepare(config)
