@@ -107,6 +107,11 @@ def prepare(config: RestoreConfig) -> Preparation:
         require_pystac()
     data = read_checkpoint(config.generator, config.reading)
     checkpoint = decode_checkpoint(data, config.generator)
+    if checkpoint.takes_mask:
+        raise ConfigError(
+            f"{config.generator} takes a mask of lost pixels, and an archive holds none; expected "
+            "a generator without one. Restorer.restore(pixels, mask=…) restores a single image"
+        )
     if next(list_images(open_archive(config.source), config), None) is None:
         raise EmptyArchiveError(
             f"{config.source} holds no image that include and exclude select; check the URI and "
