@@ -12,7 +12,7 @@ from ganray.raster.image import FloatPixels, Pixels, from_float, to_float
 from ganray.raster.resample import resize
 from ganray.restoration import Restorer
 from ganray.storage import Store
-from ganray.training.samples import read_reference
+from ganray.training.references import read_reference
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def _remove_earlier(config: TrainConfig) -> None:
 def _train_on_ray(plan: TrainPlan, report: Report) -> None:
     workers = plan.config.workers
     with (
-        ray_cluster(workers, workers.max * (workers.cpus + DATA_CPUS)),
+        ray_cluster(workers, workers.max * (workers.cpus + DATA_CPUS * plan.config.readers)),
         tempfile.TemporaryDirectory(prefix="ganray-train-") as scratch,
         _reporting(report) as queue,
     ):

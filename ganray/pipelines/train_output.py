@@ -42,10 +42,11 @@ class TrainOutput:
         self.add_event("resumed" if step else "started", step)
         self.flush()
 
-    def add_event(self, event: str, step: int) -> None:
+    def add_event(self, event: str, step: int, reason: str = "") -> None:
         """Note that something happened; it is stored at the next flush."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        self._events.append({"event": event, "step": step, "time": now})
+        why = {"reason": reason} if reason else {}
+        self._events.append({"event": event, "step": step, "time": now, **why})
 
     def log(self, metrics: Metrics) -> None:
         """Add one line of metrics; it is stored at the next flush."""

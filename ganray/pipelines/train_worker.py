@@ -3,7 +3,7 @@
 Runs inside Ray Train, or alone in the calling process. Rank 0 writes; all compute.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from statistics import fmean
 
@@ -19,17 +19,18 @@ from ganray.models.checkpoint import (
     encode_checkpoint,
     load_checkpoint,
 )
-from ganray.pipelines.pairs import measure_restorer, synthesise_pair
+from ganray.pipelines.pairs import measure_restorer
 from ganray.pipelines.train_config import TrainPlan
-from ganray.pipelines.train_data import Arrays, local_batches, streamed_batches
+from ganray.pipelines.train_data import local_batches, streamed_batches, watch_failures
 from ganray.pipelines.train_output import TrainOutput, list_checkpoints
+from ganray.pipelines.train_validation import validation_pairs
 from ganray.restoration import Restorer
 from ganray.storage import open_store
+from ganray.training.batches import make_batch
 from ganray.training.distributed import average_gradients, average_values
 from ganray.training.loop import Hooks, Metrics, keep_gradients, train
-from ganray.training.samples import Share
+from ganray.training.samples import Arrays, Share
 from ganray.training.state import TrainingState, new_state, restore_state
-from ganray.training.steps import Batch
 
 VALIDATION_METRICS = ("psnr_y", "ssim_y")
 
@@ -45,12 +46,25 @@ def run_worker(
     if output:
         output.begin(state.step, to_yaml(plan.config))
         report({"step": state.step, "resumed": resumed})
-    make = local_batches if plan.config.workers.max == 0 else streamed_batches
-    steps = range(state.step, plan.total_steps)
-    batches = (to_device(arrays, device) for arrays in make(plan.samples, share, steps))
+        for item in plan.data.skipped:
+            output.add_event("skipped", state.step, f"{item.key}: {item.reason}")
+
+    def note(failure: str) -> None:
+        report({"step": state.step, "skipped": failure})
+        if output:
+            output.add_event("skipped", state.step, failure)
+
+    arrays = _arrays(plan, share, range(state.step, plan.total_steps))
+    batches = (make_batch(a, plan.samples, device) for a in watch_failures(arrays, note))
     train(state, batches, plan.config, _hooks(plan, share, output, report))
     if output:
         output.finish(state.step, encode_generator(plan, state.generator_ema))
+
+
+def _arrays(plan: TrainPlan, share: Share, steps: range) -> Iterator[Arrays]:
+    if plan.config.workers.max == 0:
+        return local_batches(plan.samples, share, steps)
+    return streamed_batches(plan.samples, share, steps, num_readers=plan.config.readers)
 
 
 def start_state(plan: TrainPlan, device: torch.device) -> TrainingState:
@@ -78,23 +92,14 @@ def load_last_checkpoint(state: TrainingState, output: str) -> str:
     return key
 
 
-def to_device(arrays: Arrays, device: torch.device) -> Batch:
-    """Arrays (B,C,H,W) as tensors in the layout that convolutions like."""
-    tensors = {
-        name: torch.from_numpy(array).to(device, memory_format=torch.channels_last)
-        for name, array in arrays.items()
-    }
-    return Batch(degraded=tensors["degraded"], reference=tensors["reference"])
-
-
 def encode_generator(plan: TrainPlan, generator: nn.Module) -> bytes:
     """The trained generator as a checkpoint with its provenance."""
     _, network = build_generator(plan.architecture, plan.network)
-    config = plan.config
+    config, recipe = plan.config, plan.samples.recipe
     training = {
         "config_digest": digest(config),
         "steps": config.stages.total_steps,
-        "degradation": config.degradation.model_dump(mode="json"),
+        "degradation": recipe.model_dump(mode="json") if recipe else "pairs",
         "config": config.model_dump(mode="json"),
     }
     provenance = Provenance(trained_on=plan.trained_on, training=training)
@@ -130,21 +135,12 @@ def _hooks(
 
 def measure_validation(plan: TrainPlan, generator: nn.Module) -> dict[str, float]:
     """Means of the validation metrics, through the same Restorer that restores archives."""
-    if not plan.validation_keys:
+    if not plan.data.validation.keys:
         return {}
-    store = open_store(plan.config.validation)
     checkpoint = decode_checkpoint(encode_generator(plan, generator), "the generator in training")
     restorer = Restorer(checkpoint)
     values: dict[str, list[float]] = {name: [] for name in VALIDATION_METRICS}
-    for key in plan.validation_keys:
-        pair = synthesise_pair(
-            store,
-            key,
-            plan.config.degradation,
-            bands=plan.samples.bands,
-            scale=plan.samples.scale,
-            seed=plan.config.seed,
-        )
+    for pair in validation_pairs(plan):
         for name, value in measure_restorer(restorer, pair, VALIDATION_METRICS).items():
             if value is not None:
                 values[name].append(value)
