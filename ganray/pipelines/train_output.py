@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tensorboardX import SummaryWriter
 
@@ -42,11 +43,10 @@ class TrainOutput:
         self.add_event("resumed" if step else "started", step)
         self.flush()
 
-    def add_event(self, event: str, step: int, reason: str = "") -> None:
+    def add_event(self, event: str, step: int, **details: Any) -> None:
         """Note that something happened; it is stored at the next flush."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        why = {"reason": reason} if reason else {}
-        self._events.append({"event": event, "step": step, "time": now, **why})
+        self._events.append({"event": event, "step": step, "time": now, **details})
 
     def log(self, metrics: Metrics) -> None:
         """Add one line of metrics; it is stored at the next flush."""

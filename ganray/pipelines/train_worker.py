@@ -19,6 +19,8 @@ from ganray.models.checkpoint import (
     encode_checkpoint,
     load_checkpoint,
 )
+from ganray.models.discriminator import Discriminator
+from ganray.models.spectral import normalise_spectrally
 from ganray.pipelines.pairs import measure_restorer
 from ganray.pipelines.train_config import TrainPlan
 from ganray.pipelines.train_data import local_batches, streamed_batches, watch_failures
@@ -29,6 +31,8 @@ from ganray.storage import open_store
 from ganray.training.batches import make_batch
 from ganray.training.distributed import average_gradients, average_values
 from ganray.training.loop import Hooks, Metrics, keep_gradients, train
+from ganray.training.objective import Objective
+from ganray.training.reactions import Event
 from ganray.training.samples import Arrays, Share
 from ganray.training.state import TrainingState, new_state, restore_state
 
@@ -47,16 +51,19 @@ def run_worker(
         output.begin(state.step, to_yaml(plan.config))
         report({"step": state.step, "resumed": resumed})
         for item in plan.data.skipped:
-            output.add_event("skipped", state.step, f"{item.key}: {item.reason}")
+            output.add_event("skipped", state.step, reason=f"{item.key}: {item.reason}")
 
     def note(failure: str) -> None:
         report({"step": state.step, "skipped": failure})
         if output:
-            output.add_event("skipped", state.step, failure)
+            output.add_event("skipped", state.step, reason=failure)
 
     arrays = _arrays(plan, share, range(state.step, plan.total_steps))
     batches = (make_batch(a, plan.samples, device) for a in watch_failures(arrays, note))
-    train(state, batches, plan.config, _hooks(plan, share, output, report))
+    objective = Objective(
+        plan.config.objective, bands=plan.samples.bands, device=device, seed=plan.config.seed
+    )
+    train(state, batches, plan.config, _hooks(plan, share, output, report), objective)
     if output:
         output.finish(state.step, encode_generator(plan, state.generator_ema))
 
@@ -76,10 +83,14 @@ def start_state(plan: TrainPlan, device: torch.device) -> TrainingState:
         choice = DISCRIMINATORS[config.discriminator.architecture]
         options = {"bands": plan.samples.bands} | config.discriminator.options
         discriminator = choice.build(choice.config.model_validate(options))
+    assert isinstance(discriminator, Discriminator)
+    if config.adversarial.spectral_norm:
+        normalise_spectrally(discriminator)
     if config.init_from:
         start = load_checkpoint(config.init_from)
         generator.load_state_dict(start.generator.state_dict())
-    return new_state(on_device(generator, device), on_device(discriminator, device))
+    on_device(discriminator, device)
+    return new_state(on_device(generator, device), discriminator)
 
 
 def load_last_checkpoint(state: TrainingState, output: str) -> str:
@@ -114,6 +125,11 @@ def _hooks(
             output.log(metrics)
             report(metrics)
 
+    def event(step: int, found: Event) -> None:
+        if output:
+            output.add_event(step=step, **found)
+            report({"step": step, **found})
+
     def checkpoint(state: TrainingState) -> None:
         if output:
             output.save(state)
@@ -129,7 +145,9 @@ def _hooks(
         average_values=partial(average_values, weight=share.weight) if not alone else _as_floats,
         validate=validate,
         log=log,
+        event=event,
         checkpoint=checkpoint,
+        stopping=lambda: False,
     )
 
 

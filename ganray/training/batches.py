@@ -12,19 +12,20 @@ from ganray.training.steps import Batch
 def make_batch(arrays: Arrays, samples: SamplePlan, device: torch.device) -> Batch:
     """The batch of some samples, in 0-1; what degrades one follows from (seed, index) alone."""
     reference = to_unit(arrays["reference"], device)
+    indices = tuple(arrays["index"].tolist())
     if "degraded" in arrays:
-        return Batch(degraded=to_unit(arrays["degraded"], device), reference=reference)
+        return Batch(to_unit(arrays["degraded"], device), reference, indices=indices)
     assert samples.recipe is not None
     degraded = [
         degrade(
             patch,
             samples.recipe,
             scale=samples.scale,
-            rng=np.random.default_rng((samples.seed, int(index), 1)),
+            rng=np.random.default_rng((samples.seed, index, 1)),
         )
-        for patch, index in zip(reference.cpu().numpy(), arrays["index"], strict=True)
+        for patch, index in zip(reference.cpu().numpy(), indices, strict=True)
     ]
-    return Batch(degraded=to_unit(np.stack(degraded), device), reference=reference)
+    return Batch(to_unit(np.stack(degraded), device), reference, indices=indices)
 
 
 def to_unit(patches: np.ndarray, device: torch.device) -> Tensor:

@@ -7,13 +7,14 @@ index), so that the step number is the whole data position and random state.
 import copy
 import io
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
 from ganray.errors import CheckpointError
+from ganray.models.discriminator import Discriminator
 
 BETAS = (0.9, 0.99)
 
@@ -26,11 +27,13 @@ class TrainingState:
     """Everything that an interrupted training needs to go on bit by bit."""
 
     generator: nn.Module
-    discriminator: nn.Module
+    discriminator: Discriminator
     generator_ema: nn.Module
     generator_optimizer: torch.optim.Optimizer
     discriminator_optimizer: torch.optim.Optimizer
     step: int = 0
+    monitor: dict[str, Any] = field(default_factory=dict)
+    """What the monitor and the ladder remember: plain numbers."""
 
     def update_ema(self, decay: float) -> None:
         """θ_ema ← decay·θ_ema + (1 − decay)·θ."""
@@ -44,7 +47,7 @@ class TrainingState:
                 kept.copy_(buffer)
 
 
-def new_state(generator: nn.Module, discriminator: nn.Module) -> TrainingState:
+def new_state(generator: nn.Module, discriminator: Discriminator) -> TrainingState:
     """A state at step 0, on the networks' device."""
     return TrainingState(
         generator=generator,
@@ -58,7 +61,7 @@ def new_state(generator: nn.Module, discriminator: nn.Module) -> TrainingState:
 def encode_state(state: TrainingState) -> bytes:
     """Serialise with torch.save; only tensors, numbers and strings are inside."""
     buffer = io.BytesIO()
-    torch.save({"step": state.step, **_parts(state)}, buffer)
+    torch.save({"step": state.step, "monitor": state.monitor, **_parts(state)}, buffer)
     return buffer.getvalue()
 
 
@@ -71,7 +74,7 @@ def restore_state(state: TrainingState, data: bytes, source: str) -> None:
         saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         for name in _parts(state):
             getattr(state, name).load_state_dict(saved[name])
-        state.step = saved["step"]
+        state.step, state.monitor = saved["step"], saved["monitor"]
     except _DAMAGE as error:
         raise CheckpointError(
             f"{source} is no training state of this configuration: {str(error)[:300]}. Choose "
@@ -79,14 +82,17 @@ def restore_state(state: TrainingState, data: bytes, source: str) -> None:
         ) from error
 
 
+def learning_parts(state: TrainingState) -> dict[str, nn.Module | torch.optim.Optimizer]:
+    """The networks and optimizers of a state, each of which has a `state_dict`."""
+    names = (
+        "generator",
+        "discriminator",
+        "generator_ema",
+        "generator_optimizer",
+        "discriminator_optimizer",
+    )
+    return {name: getattr(state, name) for name in names}
+
+
 def _parts(state: TrainingState) -> dict[str, dict[str, Any]]:
-    return {
-        name: getattr(state, name).state_dict()
-        for name in (
-            "generator",
-            "discriminator",
-            "generator_ema",
-            "generator_optimizer",
-            "discriminator_optimizer",
-        )
-    }
+    return {name: part.state_dict() for name, part in learning_parts(state).items()}

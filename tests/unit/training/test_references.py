@@ -113,7 +113,12 @@ def test_bands_that_do_not_fit_are_refused_with_both_numbers(
 ) -> None:
     assert not fits(found, wanted)
     with pytest.raises(UnsupportedImageError, match=f"{found} bands .* takes {wanted}"):
-        load(tmp_path, geotiff(values((found, 8, 8), "uint8")), wanted, "uint8")
+        load(
+            tmp_path,
+            geotiff(values((found, 8, 8), "uint8"), photometric="minisblack"),
+            wanted,
+            "uint8",
+        )
 
 
 def test_a_depth_holds_those_before_it_exactly_and_none_behind() -> None:
