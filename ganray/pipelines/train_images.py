@@ -15,6 +15,8 @@ from ganray.pipelines.data_config import DataConfig
 from ganray.training.references import DEPTHS, fits
 
 NUM_NAMED = 5
+ONE_HELD_OUT_OF = 10
+"""An archive gives at most one image of so many to validation."""
 
 
 @dataclass(frozen=True)
@@ -109,14 +111,16 @@ def _stem(key: str) -> str:
     return str(PurePosixPath(key).with_suffix(""))
 
 
-def require_few_failures(images: Images, max_failed: float) -> None:
-    """Too many unreadable images are a mistake, not a few damaged ones."""
-    failed = [item for item in images.refused if not item.is_small]
-    num_images = len(images.inputs) + len(failed)
+def require_few(
+    refused: Sequence[Refused], num_found: int, archive: str, max_failed: float
+) -> None:
+    """Raise TrainingError if more than a part of the images failed; small ones are sound."""
+    failed = [item for item in refused if not item.is_small]
+    num_images = num_found + len(failed)
     if len(failed) > max_failed * num_images:
         named = "; ".join(f"{item.key}: {item.reason}" for item in failed[:NUM_NAMED])
         raise TrainingError(
-            f"{len(failed)} of {num_images} images of {images.archive} cannot be used, and "
+            f"{len(failed)} of {num_images} images of {archive} cannot be used, and "
             f"max_failed={max_failed:g} allows fewer: {named}. Repair or exclude them, or raise "
             "max_failed"
         )
@@ -167,8 +171,12 @@ def depth_of(item: Input) -> str:
     return item.dtype if all(tuple(pair) == whole for pair in values) else "float32"
 
 
-def choose_held_out(keys: Sequence[str], number: int) -> list[int]:
-    """The places of `number` keys, which mostly stay the same where others come and go."""
+def hold_out(keys: Sequence[str], most: int) -> list[int]:
+    """Places of the keys that are left out for validation: `most`, or fewer of a small archive.
+
+    By their names alone, whatever the seed, so that they mostly stay where others come and go.
+    """
+    number = min(most, len(keys) // ONE_HELD_OUT_OF)
     digests = [hashlib.sha256(key.encode(errors="surrogateescape")).digest() for key in keys]
     return sorted(sorted(range(len(keys)), key=digests.__getitem__)[:number])
 

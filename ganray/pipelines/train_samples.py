@@ -1,6 +1,5 @@
 """What a training learns from, planned from headers alone: every mistake shows before it starts."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,21 +14,18 @@ from ganray.pipelines.train_images import (
     Images,
     Needs,
     ValidationPlan,
-    choose_held_out,
     find_images,
+    hold_out,
     listed,
     pair_images,
     patch_depth,
     require_bands,
-    require_few_failures,
+    require_few,
 )
 from ganray.storage import join_uri
 from ganray.training.references import Reading, fits
 from ganray.training.samples import SamplePlan
 from ganray.training.shards import VALIDATION_FOLDER, ShardIndex, read_index
-
-ONE_HELD_OUT_OF = 10
-"""An archive gives at most one image of so many to validation."""
 
 LARGE_PIXELS = 2**18
 """A decoded image gives a patch more for each such number of its pixels."""
@@ -54,9 +50,9 @@ def plan_data(config: DataConfig, needs: Needs) -> DataPlan:
     if index is not None:
         return _plan_shards(config, needs, index)
     images = find_images(config, needs)
-    require_few_failures(images, config.max_failed)
+    require_few(images.refused, len(images.inputs), config.archive, config.max_failed)
     require_bands(images.inputs, config, needs.bands)
-    held_out = _hold_out(images.keys, config) if _holds_out(config) else []
+    held_out = hold_out(images.keys, config.num_validation_images) if _holds_out(config) else []
     learnt = images.only([i for i in range(len(images.inputs)) if i not in set(held_out)])
     if _holds_out(config):
         validation = images.only(held_out).for_validation()
@@ -149,12 +145,6 @@ def _holds_out(config: DataConfig) -> bool:
     return config.validation == AUTO
 
 
-def _hold_out(keys: Sequence[str], config: DataConfig) -> list[int]:
-    """Places of the images that are left out for validation: by their names, whatever the seed."""
-    number = min(config.num_validation_images, len(keys) // ONE_HELD_OUT_OF)
-    return choose_held_out(keys, number)
-
-
 def _named_validation(config: DataConfig, needs: Needs) -> ValidationPlan:
     """The first usable images of the validation archive that a user names."""
     if config.validation in ("", AUTO):
@@ -171,9 +161,7 @@ def _named_validation(config: DataConfig, needs: Needs) -> ValidationPlan:
 def _notes(num_images: int, batch_size: int) -> tuple[str, ...]:
     if num_images >= batch_size:
         return ()
-    return (
-        f"{num_images} images and batches of {batch_size}: several patches of an image in each",
-    )
+    return (f"{num_images} images, batches of {batch_size}: several patches of an image in each",)
 
 
 def _validation_note(config: DataConfig, validation: ValidationPlan) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import struct
+import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -30,8 +31,9 @@ FORMAT = "ganray shards 1"
 NUM_OPEN_SHARDS = 64
 ZSTD_LEVEL = 3
 
-_HEADER = struct.Struct("<4I")
-"""Depth, bands, height, width."""
+_HEADER = struct.Struct("<5I")
+"""CRC-32 of all that follows it; depth, bands, height, width."""
+CRC_BYTES = 4
 _SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -142,10 +144,10 @@ def _starts(length: int, side: int, overlap: int) -> list[int]:
 
 
 def encode_shard(rows: Sequence[SubImage]) -> bytes:
-    """A Parquet file with a row group for each sub-image, checksums included."""
+    """A Parquet file with a row group for each sub-image."""
     buffer = io.BytesIO()
-    # What is compressed already is not compressed again.
-    options = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
+    # What is compressed already is not compressed again, and statistics of pixels are copies.
+    options = {"compression": "none", "use_dictionary": False, "write_statistics": False}
     with pq.ParquetWriter(buffer, _SCHEMA, **options) as writer:
         for row in rows:
             pixels = encode_pixels(row.pixels)
@@ -163,14 +165,17 @@ def encode_pixels(pixels: Pixels) -> bytes:
     differences = words.copy()
     differences[..., 1:] -= words[..., :-1]
     planes = np.moveaxis(differences.view(np.uint8).reshape(*words.shape, -1), -1, 0)
-    header = _HEADER.pack(DEPTHS.index(str(pixels.dtype)), *pixels.shape)
-    return header + bytes(imagecodecs.zstd_encode(planes.tobytes(), level=ZSTD_LEVEL))
+    content = bytes(imagecodecs.zstd_encode(planes.tobytes(), level=ZSTD_LEVEL))
+    header = _HEADER.pack(0, DEPTHS.index(str(pixels.dtype)), *pixels.shape)[CRC_BYTES:]
+    return zlib.crc32(header + content).to_bytes(CRC_BYTES, "little") + header + content
 
 
 def decode_pixels(data: bytes) -> Pixels:
     """Inverse of `encode_pixels`. Raises UndecodableError."""
     try:
-        depth, *shape = _HEADER.unpack_from(data)
+        checksum, depth, *shape = _HEADER.unpack_from(data)
+        if zlib.crc32(data[CRC_BYTES:]) != checksum:
+            raise ValueError("its checksum is not that of its contents")
         dtype = np.dtype(DEPTHS[depth])
         content = imagecodecs.zstd_decode(data[_HEADER.size :])
         planes = np.frombuffer(content, np.uint8).reshape(dtype.itemsize, *shape)
@@ -236,7 +241,7 @@ class ShardReader:
             if found != shard.num_bytes:
                 raise ValueError(f"{found} bytes, expected {shard.num_bytes}")
             file = pa.PythonFile(_RangedFile(self._store, shard), mode="r")
-            return pq.ParquetFile(file, page_checksum_verification=True)
+            return pq.ParquetFile(file)
         except NotFoundError as error:
             return UndecodableError(f"the shard is missing: {error}")
         except GanrayError:
