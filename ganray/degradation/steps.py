@@ -1,143 +1,62 @@
-"""The steps of a degradation: each a pure function of pixels, its options and `rng`.
+"""The steps that a recipe may name, and what each one does: the catalog of degradations."""
 
-Pixels are float32 (C,H,W) in 0-1. NumPy and Pillow only, one thread: the same seed gives
-the same bits whatever the number of workers or threads.
-"""
+from typing import Annotated
 
-import io
-from typing import Annotated, Literal
+from pydantic import Field
+from torch import Tensor
 
-import numpy as np
-from numpy.random import Generator
-from numpy.typing import NDArray
-from PIL import Image as PillowImage
-from pydantic import AfterValidator, Field
+from ganray.degradation.atmosphere import Haze, LowContrast, haze, low_contrast
+from ganray.degradation.blur import Blur, Defocus, Motion, Sinc, blur, defocus, motion, sinc
+from ganray.degradation.compression import Jpeg, Quantise, jpeg, quantise
+from ganray.degradation.damage import Damage
+from ganray.degradation.dose import LowDose, low_dose
+from ganray.degradation.draws import Draws
+from ganray.degradation.film import Flicker, Grain, Interlace, flicker, grain, interlace
+from ganray.degradation.noise import Noise, Shot, Speckle, add_noise
+from ganray.degradation.resample import Resample, Rescale
 
-from ganray.config import Section
-from ganray.raster.image import FloatPixels, from_float, to_float
-from ganray.raster.resample import resize
-
-KernelName = Literal["area", "bilinear", "bicubic", "lanczos"]
-Probability = Annotated[float, Field(ge=0, le=1)]
-
-
-def _ascends(bounds: tuple[float, float]) -> tuple[float, float]:
-    if bounds[0] > bounds[1]:
-        raise ValueError(f"a range goes from the lower to the higher bound; found {bounds}")
-    return bounds
-
-
-NotNegative = Annotated[float, Field(ge=0)]
-Quality = Annotated[int, Field(ge=1, le=100)]
-Range = Annotated[tuple[NotNegative, NotNegative], AfterValidator(_ascends)]
-QualityRange = Annotated[tuple[Quality, Quality], AfterValidator(_ascends)]
+PixelStep = (
+    Blur | Motion | Defocus | Sinc
+    | Noise | Shot | Speckle | Grain | LowDose
+    | Jpeg | Quantise
+    | Haze | LowContrast | Flicker | Interlace
+)  # fmt: skip
+"""Steps that keep an image's size and all of its content."""
+SizeStep = Resample | Rescale
+Step = Annotated[PixelStep | SizeStep | Damage, Field(discriminator="kind")]
 
 
-class Blur(Section):
-    """Gaussian blur, isotropic, borders reflected."""
-
-    kind: Literal["blur"]
-    sigma: Range
-    """Range of the standard deviation, in reference pixels."""
-    probability: Probability = 1.0
+def probability_of(step: PixelStep | Damage) -> float:
+    """How often a step happens; rounding always does."""
+    return 1.0 if isinstance(step, Quantise) else step.probability
 
 
-class Resample(Section):
-    """Reduction to 1/scale of the reference by one of `kernels`, drawn evenly."""
-
-    kind: Literal["resample"]
-    kernels: tuple[KernelName, ...] = ("bicubic",)
-
-
-class Noise(Section):
-    """Additive Gaussian noise."""
-
-    kind: Literal["noise"]
-    sigma: Range
-    """Range of the standard deviation, for pixels in 0-1."""
-    gray_probability: Probability = 0.0
-    """How often the noise is the same in all bands."""
-    probability: Probability = 1.0
-
-
-class Jpeg(Section):
-    """JPEG compression and decompression; for 1 or 3 bands."""
-
-    kind: Literal["jpeg"]
-    quality: QualityRange
-    """Range of the quality, 1-100."""
-    probability: Probability = 1.0
-
-
-class Quantise(Section):
-    """Rounding to 8 bits, as a stored file has it."""
-
-    kind: Literal["quantise"]
-
-
-Step = Annotated[Blur | Resample | Noise | Jpeg | Quantise, Field(discriminator="kind")]
-
-
-def apply_step(pixels: FloatPixels, step: Step, scale: int, rng: Generator) -> FloatPixels:
-    """Apply one step, or leave `pixels` as they are, with the step's probability."""
-    if isinstance(step, Blur | Noise | Jpeg) and rng.random() >= step.probability:
-        return pixels
+def change(pixels_BCHW: Tensor, step: PixelStep, draws: Draws, zoom: float) -> Tensor:
+    """Apply one step to all images; `zoom` are pixels here per pixel of the degraded image."""
     match step:
         case Blur():
-            return blur(pixels, rng.uniform(*step.sigma))
-        case Resample():
-            kernel = step.kernels[rng.integers(len(step.kernels))]
-            return reduce(pixels, scale, kernel)
-        case Noise():
-            return add_noise(pixels, step, rng)
+            return blur(pixels_BCHW, step, draws, zoom)
+        case Motion():
+            return motion(pixels_BCHW, step, draws, zoom)
+        case Defocus():
+            return defocus(pixels_BCHW, step, draws, zoom)
+        case Sinc():
+            return sinc(pixels_BCHW, step, draws)
+        case Noise() | Shot() | Speckle():
+            return add_noise(pixels_BCHW, step, draws)
+        case Grain():
+            return grain(pixels_BCHW, step, draws, zoom)
+        case LowDose():
+            return low_dose(pixels_BCHW, step, draws, zoom)
         case Jpeg():
-            low, high = step.quality
-            return compress_jpeg(pixels, int(rng.integers(low, high + 1)))
+            return jpeg(pixels_BCHW, step, draws)
         case Quantise():
-            return to_float(from_float(pixels, "uint8"))
-
-
-def blur(pixels: FloatPixels, sigma: float) -> FloatPixels:
-    """Separable Gaussian blur, cut off at three standard deviations."""
-    radius = max(1, int(np.ceil(3 * sigma)))
-    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / max(sigma, 1e-6)) ** 2)
-    weights = (taps / taps.sum()).astype(np.float32)
-    return _filter_axis(_filter_axis(pixels, weights, 1), weights, 2)
-
-
-def reduce(pixels: FloatPixels, scale: int, kernel: KernelName) -> FloatPixels:
-    """Antialiased reduction by `scale`, cut to 0-1."""
-    if scale == 1:
-        return pixels
-    _, height, width = pixels.shape
-    return np.clip(resize(pixels, height // scale, width // scale, kernel=kernel), 0, 1)
-
-
-def add_noise(pixels: FloatPixels, options: Noise, rng: Generator) -> FloatPixels:
-    """Gaussian noise of one standard deviation per image, cut to 0-1."""
-    sigma = rng.uniform(*options.sigma)
-    bands = 1 if rng.random() < options.gray_probability else pixels.shape[0]
-    noise = rng.standard_normal((bands, *pixels.shape[1:]), np.float32)
-    return np.clip(pixels + np.float32(sigma) * noise, 0, 1)
-
-
-def compress_jpeg(pixels: FloatPixels, quality: int) -> FloatPixels:
-    """What JPEG at `quality` leaves of the pixels."""
-    stored = from_float(pixels, "uint8")
-    picture = PillowImage.fromarray(stored[0] if len(stored) == 1 else np.moveaxis(stored, 0, -1))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=quality)
-    decoded = np.asarray(PillowImage.open(buffer))
-    return to_float(decoded[np.newaxis] if decoded.ndim == 2 else np.moveaxis(decoded, -1, 0))
-
-
-def _filter_axis(pixels: FloatPixels, weights: NDArray[np.float32], axis: int) -> FloatPixels:
-    radius = len(weights) // 2
-    length = pixels.shape[axis]
-    padding = [(0, 0)] * 3
-    padding[axis] = (radius, radius)
-    padded = np.pad(pixels, padding, mode="reflect" if length > radius else "edge")
-    filtered = np.zeros_like(pixels)
-    for tap, weight in enumerate(weights):
-        filtered += weight * np.take(padded, np.arange(tap, tap + length), axis=axis)
-    return filtered
+            return quantise(pixels_BCHW, step)
+        case Haze():
+            return haze(pixels_BCHW, step, draws, zoom)
+        case LowContrast():
+            return low_contrast(pixels_BCHW, step, draws)
+        case Flicker():
+            return flicker(pixels_BCHW, step, draws)
+        case Interlace():
+            return interlace(pixels_BCHW, step, draws)

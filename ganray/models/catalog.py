@@ -14,9 +14,11 @@ from ganray.config import Section, choose
 from ganray.models.compact import CompactConfig, CompactGenerator
 from ganray.models.patch_discriminator import PatchConfig, PatchDiscriminator
 from ganray.models.rrdb import RRDBConfig, RRDBNet
+from ganray.models.span import SPAN, SPANConfig
 from ganray.models.spandrel_generator import SpandrelConfig, SpandrelGenerator
 from ganray.models.srresnet import SRResNet, SRResNetConfig
 from ganray.models.unet_discriminator import UNetConfig, UNetDiscriminator
+from ganray.models.unet_generator import UNetGenerator, UNetGeneratorConfig
 from ganray.models.vgg_discriminator import VGGConfig, VGGDiscriminator
 
 
@@ -37,6 +39,8 @@ GENERATORS = {
     "compact": Architecture(CompactConfig, CompactGenerator, ("num_features",)),
     "rrdb": Architecture(RRDBConfig, RRDBNet, ("num_features", "growth")),
     "srresnet": Architecture(SRResNetConfig, SRResNet, ("num_features",)),
+    "span": Architecture(SPANConfig, SPAN, ("num_features",)),
+    "unet": Architecture(UNetGeneratorConfig, UNetGenerator, ("num_features",)),
     "spandrel": Architecture(SpandrelConfig, SpandrelGenerator),
 }
 

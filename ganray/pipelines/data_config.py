@@ -36,7 +36,8 @@ class DataConfig(Section):
     """Images of the validation archive that are measured each time, the first by key; with
     `auto`, how many are left out at most."""
     degradation: RecipeField = Field(default="photo", validate_default=True)
-    """Recipe: bicubic, photo, a YAML file, or its steps."""
+    """Recipe: bicubic, photo-mild, photo, satellite, film, inpaint, surveillance, ct;
+    or a YAML file, or its steps."""
     patch_pixels: Annotated[int, Field(gt=0)] = 64
     """Side of a reference patch: a multiple of 8 and of the scale."""
     patches_per_image: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"

@@ -52,7 +52,8 @@ class EvaluateConfig(Selection):
     archive: str = "sample:held-out"
     """URI or folder of references, from which pairs are synthesised."""
     degradation: RecipeField = Field(default="photo", validate_default=True)
-    """Recipe: bicubic, photo, a YAML file, or its steps."""
+    """Recipe: bicubic, photo-mild, photo, satellite, film, inpaint, surveillance, ct;
+    or a YAML file, or its steps."""
     degraded: str = ""
     """URI or folder of degraded images, paired with `reference` by key; instead of `archive`."""
     reference: str = ""
@@ -172,6 +173,8 @@ def _plan(config: EvaluateConfig) -> tuple[EvaluateJob, list[str], list[PairMetr
         raise ConfigError(f"generators of one scale and one band count are compared; found {found}")
     generators = {name: absolute_generator(name) for name in config.generators}
     job = EvaluateJob(_absolute(config), generators, scales.pop(), bands.pop())
+    if not config.degraded:
+        config.degradation.require_fit(scale=job.scale, bands=job.bands)
     keys, refused = _paired(job.config) if config.degraded else _references(job)
     return job, keys, [PairMetrics(item.key, {}, item.reason) for item in refused]
 

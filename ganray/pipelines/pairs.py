@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from ganray.codecs.catalog import DEFAULTS, Codecs
 from ganray.degradation.recipe import Recipe, degrade
 from ganray.evaluation.metrics import measure_all
 from ganray.raster.image import FloatPixels, Pixels, from_float, to_float
@@ -25,15 +27,27 @@ class Pair:
 
 
 def synthesise_pair(
-    store: Store, key: str, recipe: Recipe, *, bands: int, scale: int, seed: int
+    store: Store,
+    key: str,
+    recipe: Recipe,
+    *,
+    bands: int,
+    scale: int,
+    seed: int,
+    codecs: Codecs = DEFAULTS,
 ) -> Pair:
     """Degrade a whole reference; its randomness follows from (seed, key)."""
-    reference = read_reference(store, key, bands)
+    reference = read_reference(store, key, bands, codecs)
     _, height, width = reference.shape
     reference = reference[:, : height - height % scale, : width - width % scale]
-    rng = np.random.default_rng((seed, zlib.crc32(key.encode())))
-    degraded = degrade(reference, recipe, scale=scale, rng=rng)
-    return Pair(key, from_float(degraded, "uint8"), from_float(reference, "uint8"))
+    degraded = degrade(
+        torch.from_numpy(np.ascontiguousarray(reference))[None],
+        recipe,
+        scale=scale,
+        seeds=[(seed, zlib.crc32(key.encode()))],
+    )
+    pixels = degraded.pixels[0].numpy()
+    return Pair(key, from_float(pixels, "uint8"), from_float(reference, "uint8"))
 
 
 def read_pair(degraded: Store, reference: Store, key: str, *, bands: int) -> Pair:

@@ -95,7 +95,8 @@ def plan_training(config: TrainConfig) -> TrainPlan:
             f"patch_pixels {config.patch_pixels} is no multiple of the scale {options['scale']}"
         )
     _require_bands(config, options["bands"])
-    needs = Needs(options["bands"], options["scale"], config.batch_size)
+    takes_mask = bool(options.get("mask", False))
+    needs = Needs(options["bands"], options["scale"], config.batch_size, takes_mask)
     return TrainPlan(
         config=config,
         architecture=generator.architecture,

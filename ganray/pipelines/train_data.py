@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import ray.data
 
-from ganray.training.samples import Arrays, SamplePlan, Share, stack_samples
+from ganray.training.samples import FAILURE_SEPARATOR, Arrays, SamplePlan, Share, stack_samples
 from ganray.training.sources import open_reader
 
 STEPS_PER_BLOCK = 8
@@ -59,14 +59,17 @@ def step_blocks(steps: range) -> Iterator[range]:
         begin = end
 
 
-def watch_failures(batches: Iterator[Arrays], note: Callable[[str], None]) -> Iterator[Arrays]:
-    """Pass batches on; `note` gets each image that could not be used once, with its reason."""
+def watch_failures(
+    batches: Iterator[Arrays], note: Callable[[str, str], object]
+) -> Iterator[Arrays]:
+    """Pass batches on; `note` gets each image that could not be used once, and its reason."""
     seen = {""}
     for arrays in batches:
         for failure in np.unique(arrays["failure"]).tolist():
             if failure not in seen:
                 seen.add(failure)
-                note(failure)
+                key, _, reason = failure.partition(FAILURE_SEPARATOR)
+                note(key, reason)
         yield arrays
 
 

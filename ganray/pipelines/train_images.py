@@ -21,11 +21,13 @@ ONE_HELD_OUT_OF = 10
 
 @dataclass(frozen=True)
 class Needs:
-    """What a training asks of its data: the generator's bands and scale, the global batch."""
+    """What a training asks of its data: the generator's bands and scale, whether it takes a mask of
+    what is lost, and the global batch."""
 
     bands: int
     scale: int
     batch_size: int
+    takes_mask: bool = False
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,15 @@ MOST_TURNS = 8
 
 @dataclass(frozen=True)
 class DataPlan:
-    """What is learnt from and measured on, what was skipped, and what a user should know."""
+    """What is learnt from and measured on, what was skipped, and what a user should know.
+
+    `num_images` images of the archive `origin` are learnt from, in whatever form.
+    """
 
     samples: SamplePlan
     validation: ValidationPlan
+    num_images: int
+    origin: str
     trained_on: str
     skipped: tuple[Refused, ...] = ()
     notes: tuple[str, ...] = ()
@@ -67,7 +72,8 @@ def plan_data(config: DataConfig, needs: Needs) -> DataPlan:
         seed=config.seed,
         batch_size=needs.batch_size,
         num_turns=_num_turns(config, learnt),
-        recipe=_recipe(config),
+        recipe=_recipe(config, needs),
+        takes_mask=needs.takes_mask,
         degraded=learnt.degraded,
         degraded_keys=tuple(item.key for item in learnt.twins),
         max_failed=config.max_failed,
@@ -76,7 +82,15 @@ def plan_data(config: DataConfig, needs: Needs) -> DataPlan:
     kind = "pairs" if config.degraded else "images"
     notes = (*_notes(len(learnt.keys), needs.batch_size), _validation_note(config, validation))
     trained_on = f"{len(learnt.keys)} {kind} of {config.archive}"
-    return DataPlan(samples, validation, trained_on, images.refused, notes)
+    return DataPlan(
+        samples=samples,
+        validation=validation,
+        num_images=len(learnt.keys),
+        origin=config.archive,
+        trained_on=trained_on,
+        skipped=images.refused,
+        notes=notes,
+    )
 
 
 def _plan_shards(config: DataConfig, needs: Needs, index: ShardIndex) -> DataPlan:
@@ -108,7 +122,8 @@ def _plan_shards(config: DataConfig, needs: Needs, index: ShardIndex) -> DataPla
         seed=config.seed,
         batch_size=needs.batch_size,
         num_turns=1 if config.patches_per_image == AUTO else int(config.patches_per_image),
-        recipe=_recipe(config),
+        recipe=_recipe(config, needs),
+        takes_mask=needs.takes_mask,
         shards=index,
         max_failed=config.max_failed,
         cache_bytes=config.cache_bytes,
@@ -122,11 +137,28 @@ def _plan_shards(config: DataConfig, needs: Needs, index: ShardIndex) -> DataPla
         f"at {config.archive}"
     )
     notes = (*_notes(index.num_rows, needs.batch_size), _validation_note(config, validation))
-    return DataPlan(samples, validation, trained_on, notes=notes)
+    return DataPlan(
+        samples=samples,
+        validation=validation,
+        num_images=index.num_images,
+        origin=index.archive,
+        trained_on=trained_on,
+        notes=notes,
+    )
 
 
-def _recipe(config: DataConfig) -> Recipe | None:
-    return None if config.degraded else config.degradation
+def _recipe(config: DataConfig, needs: Needs) -> Recipe | None:
+    """What degrades the references; None where pairs are given. Raises ConfigError."""
+    recipe = None if config.degraded else config.degradation
+    if recipe is not None:
+        recipe.require_fit(scale=needs.scale, bands=needs.bands)
+    if needs.takes_mask and (recipe is None or not recipe.has_mask):
+        what = "pairs of images have" if recipe is None else f"degradation {recipe.name} has"
+        raise ConfigError(
+            f"the generator takes a mask of what is lost, and {what} none; take a recipe with a "
+            "damage step, such as inpaint, or a generator without a mask"
+        )
+    return recipe
 
 
 def _num_turns(config: DataConfig, images: Images) -> int:

@@ -1,35 +1,80 @@
-"""The pairs that a training is measured on: synthesised, or read from two archives."""
+"""Validation during a training: every worker measures some of the images, all know all values."""
 
-from collections.abc import Iterator
+from statistics import fmean
 
-from ganray.pipelines.pairs import Pair, synthesise_pair
+import torch
+from torch import nn
+
+from ganray.models.checkpoint import (
+    Provenance,
+    build_generator,
+    decode_checkpoint,
+    encode_checkpoint,
+)
+from ganray.pipelines.pairs import Pair, measure_restorer, synthesise_pair
 from ganray.pipelines.train_config import TrainPlan
 from ganray.raster.image import from_float
+from ganray.restoration import Restorer, RestorerConfig
 from ganray.storage import open_store
+from ganray.training.distributed import sum_over_workers
 from ganray.training.references import read_reference
+from ganray.training.samples import Share
+
+VALIDATION_METRICS = ("psnr_y", "ssim_y")
 
 
-def validation_pairs(plan: TrainPlan) -> Iterator[Pair]:
-    """The plan's validation pairs, in the order of their keys."""
+def measure_validation(
+    plan: TrainPlan, generator: nn.Module, share: Share, device: torch.device
+) -> dict[str, float]:
+    """Means of the validation metrics, through the same Restorer that restores archives.
+
+    Every worker calls it and gets the same. A table of all images is summed, to which each
+    worker brings its own rows, so that the means do not depend on the number of workers.
+    """
+    keys = plan.data.validation.keys
+    if not keys:
+        return {}
+    table = torch.zeros(len(keys), len(VALIDATION_METRICS), 2, dtype=torch.float64)
+    restorer = _restorer(plan, generator, device)
+    for row in range(share.rank, len(keys), share.num_workers):
+        values = measure_restorer(restorer, validation_pair(plan, row), VALIDATION_METRICS)
+        for column, name in enumerate(VALIDATION_METRICS):
+            if (value := values[name]) is not None:
+                table[row, column] = torch.tensor([value, 1.0], dtype=torch.float64)
+    if share.num_workers > 1:
+        table = table.to(device)
+        sum_over_workers(table)
+    known: dict[str, list[float]] = {name: [] for name in VALIDATION_METRICS}
+    for image in table.tolist():
+        for name, (value, is_known) in zip(VALIDATION_METRICS, image, strict=True):
+            known[name] += [value] if is_known else []
+    return {f"validation_{name}": fmean(each) for name, each in known.items() if each}
+
+
+def validation_pair(plan: TrainPlan, row: int) -> Pair:
+    """The validation pair of a number: synthesised, or read from two archives."""
     validation, config = plan.data.validation, plan.config
-    if not validation.keys:
-        return
-    store = open_store(validation.archive)
+    store, key, bands = open_store(validation.archive), validation.keys[row], plan.samples.bands
     if not validation.degraded:
-        for key in validation.keys:
-            yield synthesise_pair(
-                store,
-                key,
-                config.degradation,
-                bands=plan.samples.bands,
-                scale=plan.samples.scale,
-                seed=config.seed,
-            )
-        return
-    others = open_store(validation.degraded)
-    for key, twin in zip(validation.keys, validation.degraded_keys, strict=True):
-        reference, degraded = (
-            from_float(read_reference(one, name, plan.samples.bands, config.codecs), "uint8")
-            for one, name in ((store, key), (others, twin))
+        return synthesise_pair(
+            store,
+            key,
+            config.degradation,
+            bands=bands,
+            scale=plan.samples.scale,
+            seed=config.seed,
+            codecs=config.codecs,
         )
-        yield Pair(key, degraded, reference)
+    twins = open_store(validation.degraded)
+    reference, degraded = (
+        from_float(read_reference(one, name, bands, config.codecs), "uint8")
+        for one, name in ((store, key), (twins, validation.degraded_keys[row]))
+    )
+    return Pair(key, degraded, reference)
+
+
+def _restorer(plan: TrainPlan, generator: nn.Module, device: torch.device) -> Restorer:
+    _, network = build_generator(plan.architecture, plan.network)
+    data = encode_checkpoint(generator, plan.architecture, network, Provenance("", {}))
+    checkpoint = decode_checkpoint(data, "the generator in training")
+    return Restorer(checkpoint, RestorerConfig(device=str(device)))

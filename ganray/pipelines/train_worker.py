@@ -3,69 +3,94 @@
 Runs inside Ray Train, or alone in the calling process. Rank 0 writes; all compute.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
-from statistics import fmean
+from typing import Any
 
 import torch
 from torch import nn
 
-from ganray.config import digest, to_yaml
+from ganray.config import digest
 from ganray.models.catalog import DISCRIMINATORS, on_device
 from ganray.models.checkpoint import (
     Provenance,
     build_generator,
-    decode_checkpoint,
     encode_checkpoint,
     load_checkpoint,
 )
 from ganray.models.discriminator import Discriminator
 from ganray.models.spectral import normalise_spectrally
-from ganray.pipelines.pairs import measure_restorer
+from ganray.pipelines.train_checkpoints import FoundCheckpoint, find_checkpoint
 from ganray.pipelines.train_config import TrainPlan
 from ganray.pipelines.train_data import local_batches, streamed_batches, watch_failures
-from ganray.pipelines.train_output import TrainOutput, list_checkpoints
-from ganray.pipelines.train_validation import validation_pairs
-from ganray.restoration import Restorer
-from ganray.storage import open_store
+from ganray.pipelines.train_output import TrainOutput
+from ganray.pipelines.train_signals import Link
+from ganray.pipelines.train_validation import measure_validation
+from ganray.storage import RetryPolicy, open_store
 from ganray.training.batches import make_batch
-from ganray.training.distributed import average_gradients, average_values
+from ganray.training.distributed import (
+    AgreedWish,
+    average_gradients,
+    average_values,
+    share_bytes,
+)
 from ganray.training.loop import Hooks, Metrics, keep_gradients, train
 from ganray.training.objective import Objective
-from ganray.training.reactions import Event
+from ganray.training.reactions import Event, gave_up
 from ganray.training.samples import Arrays, Share
-from ganray.training.state import TrainingState, new_state, restore_state
+from ganray.training.state import TrainingState, new_state, restore_state, take_snapshot
 
-VALIDATION_METRICS = ("psnr_y", "ssim_y")
+READING = RetryPolicy(seconds=600.0)
+WRITING = RetryPolicy(seconds=20.0)
+"""Short, because what fails is tried again in the background."""
 
 
-def run_worker(
-    plan: TrainPlan, share: Share, device: torch.device, report: Callable[[Metrics], None]
-) -> None:
-    """Train from the last checkpoint to the end; rank 0 stores what comes of it."""
+@dataclass(frozen=True)
+class WorkerPlace:
+    """Where a worker stands: its share of the batches, its device, its link to the driver."""
+
+    share: Share
+    device: torch.device
+    link: Link
+
+    @property
+    def is_alone(self) -> bool:
+        return self.share.num_workers == 1
+
+
+def run_worker(plan: TrainPlan, place: WorkerPlace, notes: tuple[Event, ...] = ()) -> None:
+    """Train from the last checkpoint to the end, or until the driver wishes to stop.
+
+    Rank 0 stores what comes of it, and `notes` among its events.
+    """
     torch.set_num_threads(plan.config.workers.num_threads)
-    state = start_state(plan, device)
-    resumed = load_last_checkpoint(state, plan.config.output)
-    output = TrainOutput(plan.config.output) if share.rank == 0 else None
-    if output:
-        output.begin(state.step, to_yaml(plan.config))
-        report({"step": state.step, "resumed": resumed})
-        for item in plan.data.skipped:
-            output.add_event("skipped", state.step, reason=f"{item.key}: {item.reason}")
-
-    def note(failure: str) -> None:
-        report({"step": state.step, "skipped": failure})
-        if output:
-            output.add_event("skipped", state.step, reason=failure)
-
-    arrays = _arrays(plan, share, range(state.step, plan.total_steps))
-    batches = (make_batch(a, plan.samples, device) for a in watch_failures(arrays, note))
-    objective = Objective(
-        plan.config.objective, bands=plan.samples.bands, device=device, seed=plan.config.seed
+    state, origin = start_state(plan, place.device)
+    found = resume(state, plan.config.output, place)
+    output = None
+    if place.share.rank == 0:
+        output = begin_output(plan, place, state.step, found)
+        skipped = (_skipped(item.key, item.reason) for item in plan.data.skipped)
+        for note in (*notes, *skipped):
+            output.add_event({"step": state.step, **note})
+    tell = output.add_event if output else place.link.report
+    arrays = watch_failures(
+        _arrays(plan, place.share, range(state.step, plan.total_steps)),
+        lambda key, reason: tell({"step": state.step, **_skipped(key, reason)}),
     )
-    train(state, batches, plan.config, _hooks(plan, share, output, report), objective)
-    if output:
-        output.finish(state.step, encode_generator(plan, state.generator_ema))
+    batches = (make_batch(found, plan.samples, place.device) for found in arrays)
+    objective = Objective(
+        plan.config.objective,
+        bands=plan.samples.bands,
+        device=place.device,
+        seed=plan.config.seed,
+    )
+    train(state, batches, plan.config, make_hooks(plan, place, output), objective)
+    is_over = state.step == plan.total_steps or gave_up(state.monitor)
+    if output and not is_over:
+        output.stop(take_snapshot(state))
+    elif output:
+        output.finish(state.step, encode_generator(plan, state.generator_ema, origin))
 
 
 def _arrays(plan: TrainPlan, share: Share, steps: range) -> Iterator[Arrays]:
@@ -74,8 +99,15 @@ def _arrays(plan: TrainPlan, share: Share, steps: range) -> Iterator[Arrays]:
     return streamed_batches(plan.samples, share, steps, num_readers=plan.config.readers)
 
 
-def start_state(plan: TrainPlan, device: torch.device) -> TrainingState:
-    """Networks at step 0: the same on every worker, by the seed or the starting checkpoint."""
+def _skipped(key: str, reason: str) -> Event:
+    return {"event": "skipped", "key": key, "reason": reason}
+
+
+def start_state(plan: TrainPlan, device: torch.device) -> tuple[TrainingState, dict[str, str]]:
+    """Networks at step 0, and where their weights come from.
+
+    The same on every worker, by the seed or the starting checkpoint.
+    """
     config = plan.config
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -86,24 +118,78 @@ def start_state(plan: TrainPlan, device: torch.device) -> TrainingState:
     assert isinstance(discriminator, Discriminator)
     if config.adversarial.spectral_norm:
         normalise_spectrally(discriminator)
+    origin: dict[str, str] = {}
     if config.init_from:
         start = load_checkpoint(config.init_from)
         generator.load_state_dict(start.generator.state_dict())
+        origin = {"digest": start.digest, "trained_on": start.trained_on}
     on_device(discriminator, device)
-    return new_state(on_device(generator, device), discriminator)
+    return new_state(on_device(generator, device), discriminator), origin
 
 
-def load_last_checkpoint(state: TrainingState, output: str) -> str:
-    """Bring `state` to the newest checkpoint at `output`; its key, or empty without one."""
-    checkpoints = list_checkpoints(output)
-    if not checkpoints:
-        return ""
-    key = checkpoints[-1].key
-    restore_state(state, open_store(output).read(key), f"{output}/{key}")
-    return key
+def resume(state: TrainingState, output: str, place: WorkerPlace) -> FoundCheckpoint | None:
+    """Bring `state` to the newest whole checkpoint at `output`, which rank 0 reads for all."""
+    found = None
+    if place.share.rank == 0:
+        found = find_checkpoint(open_store(output, retry=READING))
+    data = found.data if found else b""
+    if not place.is_alone:
+        data = share_bytes(data, place.device)
+    if data:
+        restore_state(state, data, f"{output}/{found.key}" if found else "rank 0's checkpoint")
+    return found
 
 
-def encode_generator(plan: TrainPlan, generator: nn.Module) -> bytes:
+def begin_output(
+    plan: TrainPlan, place: WorkerPlace, step: int, found: FoundCheckpoint | None
+) -> TrainOutput:
+    """The output, its first events told."""
+    store = open_store(plan.config.output, retry=WRITING)
+    output = TrainOutput(store, place.link.report, place.link.may_write)
+    output.begin(step)
+    first: Event = {"event": "started", "step": step, "workers": place.share.num_workers}
+    if found is not None:
+        first |= {"event": "resumed", "checkpoint": found.key}
+    output.add_event(first)
+    if found is not None and found.damaged:
+        details = {"damaged": list(found.damaged), "checkpoint": found.key}
+        output.add_event({"event": "fallback", "step": step, **details})
+    return output
+
+
+def make_hooks(plan: TrainPlan, place: WorkerPlace, output: TrainOutput | None) -> Hooks:
+    """What the loop asks of its surroundings; only rank 0 has an output."""
+
+    def log(metrics: Metrics) -> None:
+        if output:
+            output.log(metrics)
+
+    def checkpoint(state: TrainingState) -> None:
+        if output:
+            output.save(take_snapshot(state))
+
+    def event(what: Event) -> None:
+        if output:
+            output.add_event(what)
+
+    def validate(generator: nn.Module) -> dict[str, float]:
+        return measure_validation(plan, generator, place.share, place.device)
+
+    weight = place.share.weight
+    return Hooks(
+        average_gradients=keep_gradients
+        if place.is_alone
+        else partial(average_gradients, weight=weight),
+        average_values=_as_floats if place.is_alone else partial(average_values, weight=weight),
+        validate=validate,
+        log=log,
+        checkpoint=checkpoint,
+        event=event,
+        stopping=place.link.stops if place.is_alone else AgreedWish(place.link.stops, place.device),
+    )
+
+
+def encode_generator(plan: TrainPlan, generator: nn.Module, origin: dict[str, str]) -> bytes:
     """The trained generator as a checkpoint with its provenance."""
     _, network = build_generator(plan.architecture, plan.network)
     config, recipe = plan.config, plan.samples.recipe
@@ -111,58 +197,24 @@ def encode_generator(plan: TrainPlan, generator: nn.Module) -> bytes:
         "config_digest": digest(config),
         "steps": config.stages.total_steps,
         "degradation": recipe.model_dump(mode="json") if recipe else "pairs",
-        "config": config.model_dump(mode="json"),
+        "init_from": origin,
+        "config": told_config(config.model_dump(mode="json")),
     }
-    provenance = Provenance(trained_on=plan.trained_on, training=training)
+    trained_on = f"{plan.data.num_images} images of {told_place(plan.data.origin)}"
+    provenance = Provenance(trained_on=trained_on, training=training)
     return encode_checkpoint(generator, plan.architecture, network, provenance)
 
 
-def _hooks(
-    plan: TrainPlan, share: Share, output: TrainOutput | None, report: Callable[[Metrics], None]
-) -> Hooks:
-    def log(metrics: Metrics) -> None:
-        if output:
-            output.log(metrics)
-            report(metrics)
-
-    def event(step: int, found: Event) -> None:
-        if output:
-            output.add_event(step=step, **found)
-            report({"step": step, **found})
-
-    def checkpoint(state: TrainingState) -> None:
-        if output:
-            output.save(state)
-
-    def validate(generator: nn.Module) -> dict[str, float]:
-        return measure_validation(plan, generator) if output else {}
-
-    alone = share.num_workers == 1
-    return Hooks(
-        average_gradients=keep_gradients
-        if alone
-        else partial(average_gradients, weight=share.weight),
-        average_values=partial(average_values, weight=share.weight) if not alone else _as_floats,
-        validate=validate,
-        log=log,
-        event=event,
-        checkpoint=checkpoint,
-        stopping=lambda: False,
-    )
+def told_config(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as a published file may tell it: of local paths the last part alone."""
+    keys = ("archive", "degraded", "validation", "validation_degraded", "output")
+    places = {key: told_place(config[key]) for key in keys}
+    return config | places | {"init_from": told_place(config["init_from"])}
 
 
-def measure_validation(plan: TrainPlan, generator: nn.Module) -> dict[str, float]:
-    """Means of the validation metrics, through the same Restorer that restores archives."""
-    if not plan.data.validation.keys:
-        return {}
-    checkpoint = decode_checkpoint(encode_generator(plan, generator), "the generator in training")
-    restorer = Restorer(checkpoint)
-    values: dict[str, list[float]] = {name: [] for name in VALIDATION_METRICS}
-    for pair in validation_pairs(plan):
-        for name, value in measure_restorer(restorer, pair, VALIDATION_METRICS).items():
-            if value is not None:
-                values[name].append(value)
-    return {f"validation_{name}": fmean(known) for name, known in values.items() if known}
+def told_place(uri: str) -> str:
+    """An s3:// URI as it is, of a local path the last part: it says nothing of the machine."""
+    return uri if uri.startswith("s3://") else uri.rstrip("/").rpartition("/")[2]
 
 
 def _as_floats(losses: dict[str, torch.Tensor]) -> dict[str, float]:

@@ -16,16 +16,14 @@ def make_batch(arrays: Arrays, samples: SamplePlan, device: torch.device) -> Bat
     if "degraded" in arrays:
         return Batch(to_unit(arrays["degraded"], device), reference, indices=indices)
     assert samples.recipe is not None
-    degraded = [
-        degrade(
-            patch,
-            samples.recipe,
-            scale=samples.scale,
-            rng=np.random.default_rng((samples.seed, index, 1)),
-        )
-        for patch, index in zip(reference.cpu().numpy(), indices, strict=True)
-    ]
-    return Batch(to_unit(np.stack(degraded), device), reference, indices=indices)
+    found = degrade(
+        reference,
+        samples.recipe,
+        scale=samples.scale,
+        seeds=[(samples.seed, index) for index in indices],
+    )
+    degraded = found.pixels.contiguous(memory_format=torch.channels_last)
+    return Batch(degraded, reference, found.mask if samples.takes_mask else None, indices)
 
 
 def to_unit(patches: np.ndarray, device: torch.device) -> Tensor:
@@ -33,7 +31,7 @@ def to_unit(patches: np.ndarray, device: torch.device) -> Tensor:
 
     They travel in their own depth and are scaled on the device.
     """
-    # Of a block of Ray's, which is read only: nothing is written to it.
+    # A block of Ray's is read only, and torch would warn of it.
     stored = torch.from_numpy(patches if patches.flags.writeable else patches.copy())
     tensor = stored.to(device).to(torch.float32, memory_format=torch.channels_last)
     if patches.dtype.kind == "f":

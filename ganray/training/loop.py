@@ -34,7 +34,6 @@ from ganray.training.steps import (
 from ganray.training.stopwatch import Stopwatch
 
 Metrics = dict[str, float | int | str]
-
 PSNR = "validation_psnr_y"
 # Beside a sample's number, so that what the discriminator sees of it has random numbers of its own.
 AUGMENT = 2
@@ -45,17 +44,17 @@ class Hooks:
     """What the loop asks of its surroundings.
 
     `average_gradients` replaces each gradient by the mean over all workers; `average_values`
-    does the same for losses; `validate` measures a generator; `log`, `event` and `checkpoint` keep
-    what they are given; `stopping` says, alike on all workers, that the training is to end here.
+    does the same for losses; `validate` measures a generator; `log`, `checkpoint` and `event`
+    keep what they are given; `stopping` is asked once after each step, by every worker alike.
     """
 
     average_gradients: AverageGradients
     average_values: Callable[[Losses], dict[str, float]]
     validate: Callable[[nn.Module], dict[str, float]]
     log: Callable[[Metrics], None]
-    event: Callable[[int, Event], None]
     checkpoint: Callable[[TrainingState], None]
-    stopping: Callable[[], bool]
+    event: Callable[[Event], None] = lambda event: None
+    stopping: Callable[[], bool] = lambda: False
 
 
 def train(
@@ -83,10 +82,10 @@ def train(
             hooks.log(run.line(stage, values))
         if last or state.step % config.validate_every == 0:
             run.validate(stage)
-        stopping = hooks.stopping()
-        if last or stopping or state.step % config.checkpoint_every == 0:
+        if last or state.step % config.checkpoint_every == 0:
             run.checkpoint()
-        if stopping:
+        if hooks.stopping():
+            run.keep_memory()
             break
     return state
 
@@ -206,19 +205,23 @@ class _Run:
         if not self.config.stability.enabled:
             _require_finite(sums, self.state.step)
         if all(math.isfinite(value) for value in sums.values()):
-            self.state.monitor = {
-                "monitor": self.monitor.state(),
-                "ladder": self.ladder.state(),
-                "augmentation": asdict(self.augmentation),
-                "stage": self.stage,
-            }
+            self.keep_memory()
             self.hooks.checkpoint(self.state)
+
+    def keep_memory(self) -> None:
+        """Put into the state what monitor and ladder remember."""
+        self.state.monitor = {
+            "monitor": self.monitor.state(),
+            "ladder": self.ladder.state(),
+            "augmentation": asdict(self.augmentation),
+            "stage": self.stage,
+        }
 
     def _react(self, alarm: Alarm) -> None:
         event = self.ladder.react(alarm, self.state)
         if event["event"] in ("rolled_back", "stopped"):
             self.monitor.begin_anew()
-        self.hooks.event(self.state.step, event)
+        self.hooks.event({"step": self.state.step, **event})
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
         if not saved:

@@ -18,6 +18,7 @@ from ganray.training.objective import adversarial_weight
 from ganray.training.state import TrainingState, learning_parts
 
 Event = dict[str, Any]
+"""What happened: `event` is its name, `step` when; details beside them."""
 
 STABLE_LOSS = "relativistic"
 ROLLBACKS_UNTIL_RECIPE = 2
@@ -162,6 +163,11 @@ class Ladder:
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         self.adjustments = Adjustments(**saved)
+
+
+def gave_up(memory: Mapping[str, Any]) -> bool:
+    """Whether the ladder of a training state's `monitor` had come to its end."""
+    return bool(memory) and bool(memory["ladder"]["stopped"])
 
 
 def _as_json(value: float) -> float | str:

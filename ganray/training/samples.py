@@ -32,6 +32,9 @@ MISSING_SHARE = 0.05
 NUM_POSITIONS = 32
 """Positions that are tried, of which the one with the most values is taken otherwise."""
 
+FAILURE_SEPARATOR = "\0"
+"""Between the name of an image that could not be used and the reason: no key holds it."""
+
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -43,8 +46,9 @@ class SamplePlan:
     archive, the degraded half of each pair is read from the key at the same place in
     `degraded_keys`; otherwise it is made by `recipe`. `num_turns` consecutive batches of
     `batch_size` take their patches from the same images, so that a large one is not decoded for
-    every patch. `max_failed` is the part of the images that may turn out to be of no use, and
-    `cache_bytes` what a reader keeps of decoded ones.
+    every patch. `takes_mask` says that the generator is shown what the recipe lost. `max_failed`
+    is the part of the images that may turn out to be of no use, and `cache_bytes` what a reader
+    keeps of decoded ones.
     """
 
     archive: str
@@ -59,6 +63,7 @@ class SamplePlan:
     degraded: str = ""
     degraded_keys: tuple[str, ...] = ()
     shards: ShardIndex | None = None
+    takes_mask: bool = False
     max_failed: float = 0.1
     cache_bytes: int = 512 * 2**20
 
@@ -189,14 +194,14 @@ class SampleReader:
         return images
 
     def _note(self, place: int, reason: str) -> None:
-        failure = f"{self.source.name(place)}: {reason}"
-        self._damaged[place] = failure
-        logger.warning("skipped key=%s", failure)
+        name = self.source.name(place)
+        self._damaged[place] = f"{name}{FAILURE_SEPARATOR}{reason}"
+        logger.warning("skipped key=%s reason=%s", name, reason)
         num_images, num_failed = self.source.num_images, len(self._damaged)
         if num_failed > self.plan.max_failed * num_images:
             raise TrainingError(
                 f"{num_failed} of {num_images} images of {self.plan.archive} cannot be used, and "
-                f"max_failed={self.plan.max_failed:g} allows fewer; the last one is {failure}. "
+                f"max_failed={self.plan.max_failed:g} allows fewer; the last is {name}: {reason}. "
                 "Repair or exclude them, or raise max_failed"
             )
 

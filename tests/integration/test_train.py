@@ -159,12 +159,15 @@ def test_an_archive_without_a_large_enough_image_is_refused(tmp_path: Path) -> N
     assert "at least 16 pixels" in outcome.errors
 
 
-def test_a_checkpoint_of_another_network_is_refused(archive: Path, tmp_path: Path) -> None:
+def test_another_network_at_the_same_output_is_refused_by_name(
+    archive: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "out"
     assert train(archive, output, *stages(2, 0, 0), "workers.max=0").code == DONE
     words = *stages(4, 0, 0), "workers.max=0", "generator.options.num_features=4"
     outcome = train(archive, output, *words)
-    assert outcome.code == FAILED
+    assert outcome.code == USAGE
+    assert "generator.options.num_features: 8 → 4" in outcome.errors
     assert "resume=false" in outcome.errors
 
 

@@ -52,7 +52,7 @@ class Recorder:
     """Keeps what a training asks of its surroundings."""
 
     logged: list[Metrics] = field(default_factory=list)
-    events: list[tuple[int, Event]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     saved: dict[int, bytes] = field(default_factory=dict)
     validated: list[nn.Module] = field(default_factory=list)
 
@@ -63,7 +63,7 @@ class Recorder:
             average_values=lambda losses: {name: float(v) for name, v in losses.items()},
             validate=self.validate,
             log=self.logged.append,
-            event=lambda step, event: self.events.append((step, event)),
+            event=self.events.append,
             checkpoint=self.save,
             stopping=lambda: False,
         )
@@ -261,7 +261,7 @@ def test_a_poisoned_batch_is_skipped_by_name_and_changes_no_weight(
     state, recorder = make_state(), Recorder()
     config = make_config(*stages, log_every=1)
     run(state, poisoned(batches_from(0), {3}), config, recorder.hooks)
-    assert {(step, event["event"], event["reason"]) for step, event in recorder.events} == {
+    assert {(event["step"], event["event"], event["reason"]) for event in recorder.events} == {
         (4, "skipped", "non_finite")
     }
     assert all(torch.isfinite(tensor).all() for tensor in tensors(state).values())
@@ -278,7 +278,7 @@ def test_batches_that_are_poisoned_without_end_stop_with_the_generator_of_before
     stability = StabilityConfig(patience=2, snapshot_every=5, max_rollbacks=2)
     config = make_config(200, 0, 0, stability=stability)
     run(state, poisoned(batches_from(0), set(range(20, 200))), config, recorder.hooks)
-    events = [event["event"] for _, event in recorder.events]
+    events = [event["event"] for event in recorder.events]
     assert events[-1] == "stopped" and events.count("rolled_back") == 2
     assert state.step < 30
     assert all(torch.isfinite(tensor).all() for tensor in tensors(state).values())
