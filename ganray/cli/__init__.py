@@ -17,6 +17,7 @@ from ganray.errors import ConfigError, GanrayError
 COMMANDS = {
     "restore": "restore an archive: [CONFIG.yaml] [key=value …] [--plan]",
     "train": "train a generator: [CONFIG.yaml] [key=value …] [--plan]",
+    "shard": "cut an archive into shards to train on: [CONFIG.yaml] [key=value …] [--plan]",
     "evaluate": "measure generators against bicubic: [CONFIG.yaml] [key=value …]",
     "status": "counts and state of a target: TARGET [--json]",
     "ledger": "one line per input: TARGET [--json]",
@@ -64,6 +65,8 @@ def _command(name: str) -> Callable[[Sequence[str]], int]:
             from ganray.cli.restore import restore as command
         case "train":
             from ganray.cli.train import train as command
+        case "shard":
+            from ganray.cli.shard import shard as command
         case "evaluate":
             from ganray.cli.evaluate import evaluate as command
         case "status":

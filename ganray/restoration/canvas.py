@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ganray.errors import GanrayError, RestorationError
 from ganray.raster.image import Pixels
+from ganray.raster.ranges import ValueRanges
 from ganray.raster.windows import Box, Grid, Patch, Window, crop
-from ganray.restoration.generator import Encoding, ValueRanges
+from ganray.restoration.generator import Encoding
 from ganray.restoration.guard import TrustMeter
 
 STRIP = 256

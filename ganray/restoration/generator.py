@@ -14,11 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganray.errors import RestorationError
+from ganray.raster.ranges import ValueRanges
 from ganray.raster.windows import Box
 from ganray.restoration.guard import measure
-
-ValueRanges = tuple[tuple[float, float], ...]
-"""The stored values that are 0 and 1 to a generator, band by band."""
 
 # Types that every device computes with; unsigned 16 bits travel as signed ones.
 STORED_TYPES = {
