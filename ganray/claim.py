@@ -159,6 +159,22 @@ class Claim:
             self._withdraw()
             self._lose("it came late, and another is there")
 
+    def regain(self) -> bool:
+        """Take up a claim that was lost because the store did not answer; False if it is gone.
+
+        Raises StorageError while the store still does not answer.
+        """
+        self.lost = False
+        try:
+            self.beat()
+        except StorageError:
+            self.lost = True
+            raise
+        if not self.lost:
+            self._beating = threading.Thread(target=self._keep_beating, name="claim", daemon=True)
+            self._beating.start()
+        return not self.lost
+
     def release(self) -> None:
         """Remove the claim; if that fails, the next run finds its owner dead."""
         self._released.set()

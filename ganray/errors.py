@@ -58,6 +58,10 @@ class CheckpointError(GanrayError):
     """A file is not a checkpoint of ganray, or is not the one expected."""
 
 
+class DamagedError(CheckpointError):
+    """A training state is not whole: truncated, or other bytes than were written."""
+
+
 class RestorationError(GanrayError):
     """A generator gave a result that cannot be trusted."""
 
@@ -72,6 +76,10 @@ class DistrustedError(RestorationError):
 
 class TrainingError(GanrayError):
     """Training cannot start or go on."""
+
+
+class LostPeerError(TrainingError):
+    """A worker cannot reach another one: it is gone, and training goes on without it."""
 
 
 class ClaimedError(GanrayError):

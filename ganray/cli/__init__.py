@@ -23,7 +23,7 @@ COMMANDS = {
     "ledger": "one line per input: TARGET [--json]",
     "verify": "audit the archive against a target: TARGET [--json] [--repair]",
     "prune": "outputs whose inputs are gone: TARGET [--delete]",
-    "inspect": "what a checkpoint or an image is: FILE [--json]",
+    "inspect": "what a checkpoint or an image is: FILE [--json]; without FILE, the networks",
     "store": "the embedded object store: start|stop DIR",
     "demo": "train, evaluate and restore the sample archive: [DIR]",
 }

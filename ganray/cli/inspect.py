@@ -1,4 +1,4 @@
-"""`ganray inspect`: what a checkpoint or an image is."""
+"""`ganray inspect`: what a checkpoint or an image is, and which networks there are."""
 
 import re
 from collections.abc import Sequence
@@ -10,10 +10,14 @@ from ganray.cli.terminal import parse_target, print_json, say
 from ganray.config import load_config
 from ganray.errors import CheckpointError, ConfigError
 from ganray.models.checkpoint import ReadingConfig
+from ganray.models.description import describe_catalog
 from ganray.pipelines.inspection import inspect_file
 
 # What a third-party generator does not say itself, as under `reading` of the restore job.
 READING = re.compile(r"(reading\.)?(architecture|options(\.\w+)?|blend|blend_weight)=")
+
+CATALOG = "architectures"
+"""The word that stands for the catalog of networks."""
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 READS = (
@@ -23,7 +27,12 @@ READS = (
 
 
 def inspect(words: Sequence[str]) -> int:
-    """`ganray inspect CHECKPOINT|IMAGE [--json] [architecture=… options.scale=… blend=…]`."""
+    """`ganray inspect CHECKPOINT|IMAGE [--json] [architecture=… options.scale=… blend=…]`.
+
+    `ganray inspect architectures`, or without a word, prints the catalog of networks.
+    """
+    if list(words) in ([], [CATALOG], ["--json"], [CATALOG, "--json"], ["--json", CATALOG]):
+        return _print_catalog(as_json="--json" in words)
     told = [word for word in words if READING.match(word)]
     others = [word for word in words if word not in told]
     uri, as_json = parse_target(others, "inspect", "what a checkpoint or an image is")
@@ -34,6 +43,33 @@ def inspect(words: Sequence[str]) -> int:
     for name, value in description.items():
         say(f"{name:<24}{_in_words(value)}")
     return DONE
+
+
+def _print_catalog(*, as_json: bool) -> int:
+    rows = describe_catalog()
+    if as_json:
+        return print_json(rows)
+    say(_catalog_line("", "", "scale", "parameters", "GFLOP/Mpixel", "sees ± px", "stride"))
+    for row in rows:
+        cost = f"{row['gflop_per_input_mpixel']:,.0f}"
+        shown = (row["scale"], f"{row['parameters']:,}", cost, row["radius"], row["stride"])
+        say(_catalog_line(row["role"], row["architecture"], *map(_or_dash, shown)))
+    say(
+        "At default options: operations per megapixel of input, two for a multiplication and its "
+        "addition; sides of a discriminator's images are multiples of its stride. Generators of "
+        "other architectures are read from their files."
+    )
+    return DONE
+
+
+def _catalog_line(role: str, name: str, *cells: str) -> str:
+    widths = (7, 13, 14, 11, 8)
+    numbers = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+    return f"{role:<15}{name:<10}" + "".join(numbers)
+
+
+def _or_dash(value: Any) -> str:
+    return "-" if value is None else str(value)
 
 
 def _inspect(uri: str, reading: ReadingConfig) -> dict[str, Any]:

@@ -1,13 +1,13 @@
 """`ganray train`: arguments in, a line of metrics now and then, the generator's place out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ganray.cli.exit_codes import DONE
 from ganray.cli.job import Job, print_help, read_config, wants_help
 from ganray.cli.terminal import counted, say
 from ganray.pipelines.train import run_training
 from ganray.pipelines.train_config import TrainConfig, plan_training
-from ganray.training.loop import Metrics
 
 JOB = Job(
     name="train",
@@ -35,7 +35,7 @@ def train(words: Sequence[str]) -> int:
     if plan_only:
         say("nothing was written")
         return DONE
-    result = run_training(plan, lambda metrics: say(metrics_line(metrics, plan.total_steps)))
+    result = run_training(plan, lambda line: _say_line(line, plan.total_steps))
     if result.already_finished:
         say(f"nothing to do: {result.generator} is trained; resume=false starts anew")
     else:
@@ -43,11 +43,26 @@ def train(words: Sequence[str]) -> int:
     return DONE
 
 
-def metrics_line(metrics: Metrics, total_steps: int) -> str:
+def _say_line(line: Mapping[str, Any], total_steps: int) -> None:
+    # Checkpoints come and go; those that fail are told.
+    if line.get("event") not in ("checkpoint", "finished"):
+        say(event_line(line) if "event" in line else metrics_line(line, total_steps))
+
+
+def event_line(event: Mapping[str, Any]) -> str:
+    """One line of what happened: where it starts, or the event with its details."""
+    match event["event"]:
+        case "started":
+            return f"starting at step 0 with {counted(event['workers'], 'worker')}"
+        case "resumed":
+            workers = counted(event["workers"], "worker")
+            return f"going on from {event['checkpoint']} with {workers}"
+    details = [f"{k}={v}" for k, v in event.items() if k not in ("event", "step")]
+    return "  ".join([f"step {event['step']}", event["event"], *details])
+
+
+def metrics_line(metrics: Mapping[str, Any], total_steps: int) -> str:
     """One line of a training: step, stage, losses, patches per second."""
-    if "resumed" in metrics:
-        source = metrics["resumed"]
-        return f"going on from {source}" if source else "starting at step 0"
     words = [f"step {metrics['step']}/{total_steps}"]
     for name, value in metrics.items():
         if name == "step":

@@ -12,10 +12,14 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from ganray.config import Section, choose
 from ganray.models.compact import CompactConfig, CompactGenerator
+from ganray.models.patch_discriminator import PatchConfig, PatchDiscriminator
 from ganray.models.rrdb import RRDBConfig, RRDBNet
+from ganray.models.span import SPAN, SPANConfig
 from ganray.models.spandrel_generator import SpandrelConfig, SpandrelGenerator
 from ganray.models.srresnet import SRResNet, SRResNetConfig
 from ganray.models.unet_discriminator import UNetConfig, UNetDiscriminator
+from ganray.models.unet_generator import UNetGenerator, UNetGeneratorConfig
+from ganray.models.vgg_discriminator import VGGConfig, VGGDiscriminator
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,16 @@ GENERATORS = {
     "compact": Architecture(CompactConfig, CompactGenerator, ("num_features",)),
     "rrdb": Architecture(RRDBConfig, RRDBNet, ("num_features", "growth")),
     "srresnet": Architecture(SRResNetConfig, SRResNet, ("num_features",)),
+    "span": Architecture(SPANConfig, SPAN, ("num_features",)),
+    "unet": Architecture(UNetGeneratorConfig, UNetGenerator, ("num_features",)),
     "spandrel": Architecture(SpandrelConfig, SpandrelGenerator),
 }
 
-DISCRIMINATORS = {"unet": Architecture(UNetConfig, UNetDiscriminator)}
+DISCRIMINATORS = {
+    "unet": Architecture(UNetConfig, UNetDiscriminator),
+    "patch": Architecture(PatchConfig, PatchDiscriminator),
+    "vgg": Architecture(VGGConfig, VGGDiscriminator),
+}
 
 SHIPPED = {"compact-x2": "compact-x2.safetensors"}
 """Trained generators by name: files under ganray/models/weights, a model card beside each."""

@@ -20,6 +20,7 @@ from ganray.config import Section, build_config, choose
 from ganray.errors import CheckpointError, ConfigError
 from ganray.models.catalog import GENERATORS, SHIPPED, shipped_path
 from ganray.models.conversion import Source, blend, convert
+from ganray.models.foreign_keys import READERS
 from ganray.models.header import FORMAT, is_own, read_metadata
 from ganray.models.radius import measure_radius
 from ganray.storage import read_uri
@@ -53,6 +54,11 @@ class Checkpoint:
         return _alignment(self.network)
 
     @property
+    def takes_mask(self) -> bool:
+        """Whether the network's last input channel is a mask of lost pixels."""
+        return _takes_mask(self.network)
+
+    @property
     def is_foreign(self) -> bool:
         """Whether it was made of other files: converted from a third-party one, or blended."""
         return not self.training.keys().isdisjoint(("source_sha256", "blend"))
@@ -70,7 +76,8 @@ class ReadingConfig(Section):
     """How a third-party generator is read, where its tensors do not say all."""
 
     architecture: str = "auto"
-    """Architecture of its network: auto, compact, rrdb, srresnet, or spandrel for any other."""
+    """Architecture of its network: auto, compact, rrdb, span, srresnet, or spandrel for any
+    other."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of its network that win over those inferred, as {scale: 4}."""
     blend: str = ""
@@ -80,9 +87,9 @@ class ReadingConfig(Section):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "ReadingConfig":
-        if self.architecture not in ("auto", *GENERATORS):
-            known = ", ".join(GENERATORS)
-            raise ValueError(f"architecture {self.architecture!r} is none of auto, {known}")
+        known = ("auto", *READERS, "spandrel")
+        if self.architecture not in known:
+            raise ValueError(f"architecture {self.architecture!r} is none of {', '.join(known)}")
         if self.blend_weight != 1 and not self.blend:
             raise ValueError(f"blend_weight {self.blend_weight} needs a second generator: blend")
         return self
@@ -109,7 +116,7 @@ def encode_checkpoint(
         "network": values,
         "scale": values["scale"],
         "bands": values["bands"],
-        "receptive_field_radius": _radius(generator, architecture, network),
+        "receptive_field_radius": find_radius(generator, architecture, network),
         "value_range": VALUE_RANGE,
         "trained_on": provenance.trained_on,
         "training": provenance.training,
@@ -124,11 +131,13 @@ def encode_checkpoint(
     return safetensors.torch.save(tensors, {"ganray": json.dumps(metadata)})
 
 
-def _radius(generator: nn.Module, architecture: str, network: Section) -> int:
-    """Measured on a narrow twin where there is one: widths do not change how far it sees."""
+def find_radius(generator: nn.Module, architecture: str, network: Section) -> int:
+    """Receptive-field radius in input pixels.
+
+    Measured on a narrow twin where there is one: widths do not change how far it sees."""
     choice = GENERATORS[architecture]
     values = network.model_dump()
-    bands, scale = values["bands"], values["scale"]
+    bands, scale = values["bands"] + _takes_mask(network), values["scale"]
     if not choice.narrow:
         return measure_radius(generator, bands=bands, scale=scale)
     twin = choice.build(build_config(choice.config, values | dict.fromkeys(choice.narrow, 1)))
@@ -138,6 +147,10 @@ def _radius(generator: nn.Module, architecture: str, network: Section) -> int:
 def _alignment(network: Section) -> int:
     """Side of the pixel blocks that a network works on."""
     return int(getattr(network, "alignment", 1))
+
+
+def _takes_mask(network: Section) -> bool:
+    return bool(getattr(network, "mask", False))
 
 
 def decode_checkpoint(data: bytes, source: str) -> Checkpoint:
@@ -262,7 +275,9 @@ def digest_generator(generator: nn.Module, architecture: str, network: Section) 
 
     A third-party file that is renamed, or converted by a later version, is the same generator.
     """
-    digest = hashlib.sha256(f"{architecture} {network.model_dump_json()}".encode())
+    # Networks of a time before masks keep their digest, and what they restored stays done.
+    absent = None if _takes_mask(network) else {"mask"}
+    digest = hashlib.sha256(f"{architecture} {network.model_dump_json(exclude=absent)}".encode())
     for name, tensor in sorted(generator.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganray.config import Section
+from ganray.models.layout import Layout
 
 
 class CompactConfig(Section):
@@ -26,15 +27,18 @@ class CompactConfig(Section):
     """Hidden convolutions after the first."""
     scale: Literal[1, 2, 3, 4] = 2
     """Magnification: 1, 2, 3 or 4."""
+    mask: bool = False
+    """Takes a mask of lost pixels (1 where lost) as a further input channel."""
 
 
 class CompactGenerator(nn.Module):
-    """Degraded (B,C,H,W) in 0-1 to restored (B,C,scale·H,scale·W), not clamped."""
+    """Degraded (B,C,H,W) in 0-1, with a mask (B,C+1,H,W), to restored (B,C,scale·H,scale·W), not
+    clamped."""
 
     def __init__(self, config: CompactConfig) -> None:
         super().__init__()
-        self.scale = config.scale
-        layers: list[nn.Module] = [_conv(config.bands, config.num_features)]
+        self.config = config
+        layers: list[nn.Module] = [_conv(config.bands + config.mask, config.num_features)]
         layers.append(nn.PReLU(config.num_features))
         for _ in range(config.num_convs):
             layers.append(_conv(config.num_features, config.num_features))
@@ -42,14 +46,23 @@ class CompactGenerator(nn.Module):
         layers.append(_conv(config.num_features, config.bands * config.scale**2))
         self.body = nn.ModuleList(layers)
 
+    @property
+    def layout(self) -> Layout:
+        config, last = self.config, f"body.{len(self.body) - 1}"
+        return Layout(
+            "body.0", last, config.bands, mask=config.mask, phases=config.scale, widens=True
+        )
+
     def forward(self, degraded_BCHW: Tensor) -> Tensor:
         features = degraded_BCHW
         for layer in self.body:
             features = layer(features)
-        if self.scale == 1:
-            return features + degraded_BCHW
-        residual = F.pixel_shuffle(features, self.scale)
-        return residual + F.interpolate(degraded_BCHW, scale_factor=self.scale, mode="nearest")
+        scale = self.config.scale
+        shown = degraded_BCHW[:, : self.config.bands]
+        if scale == 1:
+            return features + shown
+        residual = F.pixel_shuffle(features, scale)
+        return residual + F.interpolate(shown, scale_factor=scale, mode="nearest")
 
 
 def _conv(in_channels: int, out_channels: int) -> nn.Conv2d:

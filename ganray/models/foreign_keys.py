@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ganray.models.foreign import Tensors
+from ganray.models.span import can_fold, fold
 from ganray.models.spandrel_generator import PREFIX, describe_network, load_descriptor
 
 
@@ -211,6 +212,34 @@ def read_srresnet(tensors: Tensors, overrides: Options) -> Recognised | None:
     return Recognised("srresnet", "leftthomas/SRGAN", options, renamed)
 
 
+_SPAN_CONV = re.compile(r"(conv_[12]|block_\d+\.c[123]_r)\.(?:conv|sk|eval_conv)\..*")
+_SPAN_PLAIN = re.compile(r"(conv_cat|upsampler\.0)\.(weight|bias)|no_norm")
+_SPAN_WANTED = {f"{name}.weight" for name in ("conv_1.sk", "conv_2.sk", "conv_cat", "upsampler.0")}
+
+
+def read_span(tensors: Tensors, overrides: Options) -> Recognised | None:
+    """SPAN in its training form, each convolution of which is folded into one."""
+    convs = sorted({match[1] for name in tensors if (match := _SPAN_CONV.fullmatch(name))})
+    known = all(_SPAN_CONV.fullmatch(name) or _SPAN_PLAIN.fullmatch(name) for name in tensors)
+    if not known or not tensors.keys() >= _SPAN_WANTED:
+        return None
+    if tensors["conv_cat.weight"].ndim != 4 or not all(can_fold(tensors, name) for name in convs):
+        return None
+    plain = ("conv_cat", "upsampler")
+    folded = {name: tensors[name] for name in tensors if name.startswith(plain)}
+    for name in convs:
+        folded[f"{name}.weight"], folded[f"{name}.bias"] = fold(tensors, name)
+    bands, features = _sides(folded, "conv_1.weight")
+    options = {
+        "bands": bands,
+        "num_features": features,
+        "num_blocks": _count(r"block_(\d+)\.c1_r\.weight", folded) - 1,
+        "scale": math.isqrt(folded["upsampler.0.weight"].shape[0] // bands),
+        "centred": "no_norm" not in tensors,
+    }
+    return Recognised("span", "BasicSR", options, folded)
+
+
 def read_by_spandrel(tensors: Tensors) -> Recognised:
     """Any architecture of spandrel's; raises CheckpointError or MissingExtraError."""
     descriptor = load_descriptor(tensors)
@@ -234,5 +263,6 @@ def _count(pattern: str, tensors: Tensors) -> int:
 READERS: dict[str, Reader] = {
     "rrdb": read_rrdb,
     "compact": read_compact,
+    "span": read_span,
     "srresnet": read_srresnet,
 }

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganray.config import Section
+from ganray.models.layout import Layout
 from ganray.models.padding import pad_to
 
 SLOPE = 0.2
@@ -42,6 +43,8 @@ class RRDBConfig(Section):
     unshuffle: Literal[1, 2, 4] = 1
     """Side of the pixel blocks that become channels at the input; by default 2 at scale 2 and 4
     at scale 1, as in Real-ESRGAN."""
+    mask: bool = False
+    """Takes a mask of lost pixels (1 where lost) as a further input channel."""
 
     @model_validator(mode="before")
     @classmethod
@@ -68,7 +71,8 @@ class RRDBConfig(Section):
 
 
 class RRDBNet(nn.Module):
-    """Degraded (B,in_bands,H,W) in 0-1 to restored (B,bands,scale·H,scale·W), not clamped.
+    """Degraded (B,in_bands,H,W) in 0-1, with a mask (B,in_bands+1,H,W), to restored
+    (B,bands,scale·H,scale·W), not clamped.
 
     A generator for several images of one place takes a single one (B,bands,H,W) too, and
     repeats it.
@@ -78,7 +82,7 @@ class RRDBNet(nn.Module):
         super().__init__()
         self.config = config
         features = config.num_features
-        self.conv_first = _conv(config.in_bands * config.unshuffle**2, features)
+        self.conv_first = _conv((config.in_bands + config.mask) * config.unshuffle**2, features)
         self.body = nn.ModuleList(
             ResidualBlock(features, config.growth) for _ in range(config.num_blocks)
         )
@@ -87,6 +91,18 @@ class RRDBNet(nn.Module):
             self.add_module(f"conv_up{position}", _conv(features, features))
         self.conv_hr = _conv(features, features)
         self.conv_last = _conv(features, config.bands)
+
+    @property
+    def layout(self) -> Layout:
+        config = self.config
+        return Layout(
+            "conv_first",
+            "conv_last",
+            config.bands,
+            images=config.in_bands // config.bands,
+            mask=config.mask,
+            block=config.unshuffle,
+        )
 
     def forward(self, degraded_BCHW: Tensor) -> Tensor:
         height, width = degraded_BCHW.shape[2:]
@@ -104,8 +120,10 @@ class RRDBNet(nn.Module):
     def _unshuffle(self, degraded_BCHW: Tensor) -> Tensor:
         """Whole blocks of pixels as channels; a single image as often as images are taken."""
         config = self.config
-        if degraded_BCHW.shape[1] == config.bands:
-            degraded_BCHW = degraded_BCHW.repeat(1, config.in_bands // config.bands, 1, 1)
+        if degraded_BCHW.shape[1] == config.bands + config.mask:
+            shown, mask = degraded_BCHW.split([config.bands, int(config.mask)], 1)
+            repeated = shown.repeat(1, config.in_bands // config.bands, 1, 1)
+            degraded_BCHW = torch.cat([repeated, mask], 1)
         side = config.unshuffle
         height, width = (-(-length // side) * side for length in degraded_BCHW.shape[2:])
         return F.pixel_unshuffle(pad_to(degraded_BCHW, height, width), side)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganray.config import Section
+from ganray.models.layout import Layout
 
 OUTER_KERNEL = 9
 
@@ -37,6 +38,7 @@ class SRResNet(nn.Module):
 
     def __init__(self, config: SRResNetConfig) -> None:
         super().__init__()
+        self.config = config
         features = config.num_features
         self.first = nn.Sequential(_outer_conv(config.bands, features), nn.PReLU())
         self.blocks = nn.ModuleList(ResidualBlock(features) for _ in range(config.num_blocks))
@@ -44,6 +46,10 @@ class SRResNet(nn.Module):
         self.trunk = nn.Sequential(_conv(features, features), end)
         self.up = nn.ModuleList(Upsampling(features) for _ in range(int(math.log2(config.scale))))
         self.last = _outer_conv(features, config.bands)
+
+    @property
+    def layout(self) -> Layout:
+        return Layout("first.0", "last", self.config.bands, widens=True)
 
     def forward(self, degraded_BCHW: Tensor) -> Tensor:
         first = self.first(degraded_BCHW)

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganray.config import Section
+from ganray.models.discriminator import Discriminator
+from ganray.models.initialisation import SLOPE, initialise
 
 NUM_LEVELS = 3
-SLOPE = 0.2
 
 
 class UNetConfig(Section):
@@ -25,8 +26,13 @@ class UNetConfig(Section):
     num_features: Annotated[int, Field(ge=1)] = 16
     """Channels at full resolution; doubled at each of three levels."""
 
+    @property
+    def stride(self) -> int:
+        """Sides of images must be multiples of it."""
+        return int(2**NUM_LEVELS)
 
-class UNetDiscriminator(nn.Module):
+
+class UNetDiscriminator(Discriminator):
     """Images (B,C,H,W), sides divisible by 8, to logits (B,1,H,W)."""
 
     def __init__(self, config: UNetConfig) -> None:
@@ -42,24 +48,15 @@ class UNetDiscriminator(nn.Module):
         )
         self.hidden = nn.Conv2d(widths[0], widths[0], 3, padding=1)
         self.last = nn.Conv2d(widths[0], 1, 3, padding=1)
-        self.apply(_initialise)
+        self.apply(initialise)
 
-    def forward(self, images_BCHW: Tensor) -> Tensor:
-        features = F.leaky_relu(self.first(images_BCHW), SLOPE)
-        skips = []
+    def features(self, images_BCHW: Tensor) -> list[Tensor]:
+        """What is found on the way down and on the way up, level by level; the logits last."""
+        found = [F.leaky_relu(self.first(images_BCHW), SLOPE)]
         for conv in self.down:
-            skips.append(features)
-            features = F.leaky_relu(conv(features), SLOPE)
-        for conv in self.up:
-            features = F.interpolate(features, scale_factor=2.0, mode="bilinear")
-            features = F.leaky_relu(conv(features), SLOPE) + skips.pop()
-        logits: Tensor = self.last(F.leaky_relu(self.hidden(features), SLOPE))
-        return logits
-
-
-def _initialise(module: nn.Module) -> None:
-    """He initialisation: PyTorch's own would start so flat that the first game is no game."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, a=SLOPE)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+            found.append(F.leaky_relu(conv(found[-1]), SLOPE))
+        for conv, skip in zip(self.up, found[-2::-1], strict=True):
+            magnified = F.interpolate(found[-1], scale_factor=2.0, mode="bilinear")
+            found.append(F.leaky_relu(conv(magnified), SLOPE) + skip)
+        hidden = F.leaky_relu(self.hidden(found[-1]), SLOPE)
+        return [*found, self.last(hidden)]

@@ -10,6 +10,7 @@ from ganray.codecs.geo import describe_geo, is_geo
 from ganray.codecs.video import local_source, probe_video
 from ganray.models.catalog import SHIPPED
 from ganray.models.checkpoint import AS_FOUND, Checkpoint, ReadingConfig, load_checkpoint
+from ganray.models.description import checkpoint_gflop, count_parameters
 from ganray.raster.image import Profile
 from ganray.storage import open_store, read_uri, split_uri
 
@@ -34,9 +35,11 @@ def _describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "kind": "checkpoint",
         "architecture": checkpoint.architecture,
         "network": checkpoint.network.model_dump(mode="json"),
-        "parameters": sum(p.numel() for p in checkpoint.generator.parameters()),
+        "parameters": count_parameters(checkpoint.generator),
+        "gflop_per_input_mpixel": round(checkpoint_gflop(checkpoint), 1),
         "scale": checkpoint.scale,
         "bands": checkpoint.bands,
+        "takes_mask": checkpoint.takes_mask,
         "value_range": list(checkpoint.value_range),
         "receptive_field_radius": checkpoint.radius,
         "digest": checkpoint.digest,

@@ -6,31 +6,34 @@ run with another number of workers learn from the same samples.
 """
 
 import contextlib
-import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
-import ray.train
 import torch
-from ray.train.torch import TorchTrainer, get_device
-from ray.util.queue import Empty, Queue
 
-from ganray.errors import ConfigError, GanrayError, NotFoundError, RunFailedError
-from ganray.pipelines.pool import original_error
+from ganray.claim import claimed
+from ganray.config import to_yaml
+from ganray.errors import ConfigError, NotFoundError, RunFailedError
+from ganray.pipelines.stop import GracefulStop
+from ganray.pipelines.train_checkpoints import checkpoint_step, list_checkpoints
 from ganray.pipelines.train_config import TrainConfig, TrainPlan
-from ganray.pipelines.train_data import DATA_CPUS
-from ganray.pipelines.train_output import GENERATOR_KEY, checkpoint_step, list_checkpoints
-from ganray.pipelines.train_worker import run_worker
-from ganray.pipelines.workers import ray_cluster
-from ganray.storage import join_uri, open_store
-from ganray.training.loop import Metrics
+from ganray.pipelines.train_on_ray import train_on_ray
+from ganray.pipelines.train_output import (
+    CONFIG_KEY,
+    EVENTS_KEY,
+    GENERATOR_KEY,
+    METRICS_KEY,
+    Report,
+)
+from ganray.pipelines.train_resume import compare_configs
+from ganray.pipelines.train_signals import Link, Wishes
+from ganray.pipelines.train_worker import WorkerPlace, run_worker
+from ganray.storage import Store, join_uri, open_store
+from ganray.training.reactions import Event
 from ganray.training.samples import Share
-
-Report = Callable[[Metrics], None]
-NUM_RESTARTS = 3
 
 
 @dataclass(frozen=True)
@@ -42,120 +45,110 @@ class TrainResult:
     already_finished: bool
 
 
+@dataclass(frozen=True)
+class _Start:
+    """The step that a run goes on from, and what its first events have to tell."""
+
+    step: int
+    notes: tuple[Event, ...] = ()
+
+
+@dataclass
+class Course:
+    """What was heard of a training while it runs."""
+
+    report: Report
+    stored_step: int
+    last_event: Mapping[str, Any] = field(default_factory=dict)
+
+    def hear(self, line: Mapping[str, Any]) -> None:
+        if "event" in line:
+            self.last_event = line
+        if line.get("event") == "checkpoint":
+            self.stored_step = int(line["step"])
+        self.report(line)
+
+
 def run_training(plan: TrainPlan, report: Report) -> TrainResult:
     """Train, or go on from the last checkpoint; a finished training is left as it is.
 
-    `report` gets every line of metrics. Raises GanrayError.
+    `report` gets every line of metrics and every event. SIGTERM ends the run after a last
+    checkpoint. Raises GanrayError.
     """
     config = plan.config
     generator = join_uri(config.output, GENERATOR_KEY)
-    first_step = _prepare_output(plan)
-    if first_step is None:
-        return TrainResult(generator, 0, already_finished=True)
-    if config.workers.max == 0:
-        share = Share(0, 1, config.batch_size)
-        run_worker(plan, share, _local_device(), report)
-    else:
-        _train_on_ray(plan, report)
-    return TrainResult(generator, plan.total_steps - first_step, already_finished=False)
+    store = open_store(config.output)
+    run_id = f"train-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    with GracefulStop() as stop, claimed(store, run_id) as claim, Wishes(stop, claim) as wishes:
+        start = _prepare_output(plan, store)
+        if start is None:
+            return TrainResult(generator, 0, already_finished=True)
+        store.write(CONFIG_KEY, to_yaml(config).encode())
+        course = Course(report, start.step)
+        if config.workers.max == 0:
+            share = Share(0, 1, config.batch_size)
+            link = Link(course.hear, wishes.wish)
+            run_worker(plan, WorkerPlace(share, _local_device(), link), start.notes)
+        else:
+            train_on_ray(plan, course, wishes, stop, start.notes)
+        _require_end(course, wishes)
+    return TrainResult(generator, plan.total_steps - start.step, already_finished=False)
 
 
-def _prepare_output(plan: TrainPlan) -> int | None:
-    """The step to go on from, or None if the training at the output is finished."""
+def _require_end(course: Course, wishes: Wishes) -> None:
+    """Raise RunFailedError unless the training came to its end."""
+    if wishes.is_taken:
+        raise RunFailedError(
+            "another run took this output over while this one did not answer; it stopped, what "
+            "is stored stays"
+        )
+    if course.last_event.get("event") != "finished":
+        raise RunFailedError(
+            f"stopped by SIGTERM at step {course.last_event.get('step', course.stored_step)}; its "
+            f"last checkpoint is that of step {course.stored_step}. Run the same command again "
+            "to go on"
+        )
+
+
+def _prepare_output(plan: TrainPlan, store: Store) -> _Start | None:
+    """Where to go on from, or None if the training at the output is finished."""
     config = plan.config
     if not config.resume:
-        _remove_earlier(config)
-        return 0
-    checkpoints = list_checkpoints(config.output)
-    step = checkpoint_step(checkpoints[-1]) if checkpoints else 0
-    if step < plan.total_steps:
-        return step
-    store = open_store(config.output)
-    finished = any(info.key == GENERATOR_KEY for info in store.list(GENERATOR_KEY))
-    return None if finished else step
+        _remove_earlier(config, store)
+        return _Start(0)
+    checkpoints = list_checkpoints(store)
+    if not checkpoints:
+        return None if _is_finished(store) else _Start(0)
+    step = checkpoint_step(checkpoints[-1])
+    stored = next(iter(store.list(CONFIG_KEY)), None)
+    note = compare_configs(store.read(CONFIG_KEY), config, step) if stored else None
+    if step >= plan.total_steps and _is_finished(store):
+        return None
+    return _Start(step, (note,) if note else ())
 
 
-def _remove_earlier(config: TrainConfig) -> None:
+def _is_finished(store: Store) -> bool:
+    try:
+        return any(info.key == GENERATOR_KEY for info in store.list(GENERATOR_KEY))
+    except NotFoundError:
+        return False
+
+
+def _remove_earlier(config: TrainConfig, store: Store) -> None:
     """Remove what an earlier training left at the output, but never what this one starts from."""
     if config.init_from.startswith(config.output.rstrip("/") + "/"):
         raise ConfigError(
             f"resume=false replaces {config.output}, and init_from={config.init_from} lies there; "
             "choose another output"
         )
-    store = open_store(config.output)
-    for prefix in ("checkpoints/", "tensorboard/", GENERATOR_KEY):
+    # Checkpoints last: as long as one stands, so does what it was trained with.
+    for prefix in (
+        *(GENERATOR_KEY, METRICS_KEY, EVENTS_KEY, "tensorboard/"),
+        *("checkpoints/", CONFIG_KEY),
+    ):
         with contextlib.suppress(NotFoundError):
             for info in list(store.list(prefix)):
                 store.delete(info.key)
-
-
-def _train_on_ray(plan: TrainPlan, report: Report) -> None:
-    workers = plan.config.workers
-    with (
-        ray_cluster(workers, workers.max * (workers.cpus + DATA_CPUS)),
-        tempfile.TemporaryDirectory(prefix="ganray-train-") as scratch,
-        _reporting(report) as queue,
-    ):
-        trainer = TorchTrainer(
-            _ray_worker,
-            train_loop_config={"plan": plan, "queue": queue},
-            scaling_config=ray.train.ScalingConfig(
-                num_workers=workers.max,
-                use_gpu=workers.gpus > 0,
-                resources_per_worker=workers.resources,
-            ),
-            # Ray Train keeps nothing of its own here: checkpoints go to the output by ganray.
-            run_config=ray.train.RunConfig(
-                name="ganray",
-                storage_path=scratch,
-                failure_config=ray.train.FailureConfig(max_failures=NUM_RESTARTS),
-            ),
-        )
-        try:
-            trainer.fit()
-        except ray.train.TrainingFailedError as error:
-            raise _explain(error) from error
-
-
-def _ray_worker(job: dict[str, Any]) -> None:
-    """What Ray Train runs on every worker."""
-    context = ray.train.get_context()
-    plan: TrainPlan = job["plan"]
-    queue: Queue = job["queue"]
-    share = Share(context.get_world_rank(), context.get_world_size(), plan.config.batch_size)
-    run_worker(plan, share, get_device(), queue.put)
-
-
-@contextmanager
-def _reporting(report: Report) -> Iterator[Queue]:
-    """A queue whose metrics reach `report` on the driver, as workers log them."""
-    queue = Queue(actor_options={"num_cpus": 0})
-    done = threading.Event()
-
-    def drain() -> None:
-        while not (done.is_set() and queue.empty()):
-            try:
-                report(queue.get(timeout=0.5))
-            except Empty:
-                continue
-
-    thread = threading.Thread(target=drain, name="ganray-metrics", daemon=True)
-    thread.start()
-    try:
-        yield queue
-    finally:
-        done.set()
-        thread.join(timeout=10)
-
-
-def _explain(error: ray.train.TrainingFailedError) -> BaseException:
-    """The first worker's own error if it is one of ganray's; else a failed run."""
-    failures = getattr(error, "worker_failures", None) or {}
-    for failure in failures.values():
-        original = original_error(failure)
-        if isinstance(original, GanrayError):
-            return original
-    return RunFailedError(f"the training stopped: {error}")
 
 
 def _local_device() -> torch.device:

@@ -132,21 +132,12 @@ def _first_checkpoint(config: TrainConfig) -> str:
 
 
 def _choose_generator(config: TrainConfig, start: Checkpoint | None) -> GeneratorConfig:
-    """The generator asked for, or the starting checkpoint's; they must not contradict."""
-    if start is None:
+    """The generator asked for, or the starting checkpoint's."""
+    if config.generator is not None or start is None:
         return config.generator or GeneratorConfig()
-    found = GeneratorConfig(
+    return GeneratorConfig(
         architecture=start.architecture, options=start.network.model_dump(mode="json")
     )
-    if config.generator is None:
-        return found
-    _, wanted = build_generator(config.generator.architecture, config.generator.options)
-    if (config.generator.architecture, wanted) != (found.architecture, start.network):
-        raise ConfigError(
-            f"init_from={config.init_from} holds {found.architecture} {start.network!r} and "
-            f"generator asks for {config.generator.architecture} {wanted!r}; leave one of them out"
-        )
-    return found
 
 
 def _require_bands(config: TrainConfig, bands: int) -> None:

@@ -1,99 +1,185 @@
-"""What a training leaves behind: metrics, TensorBoard events, checkpoints, the generator."""
+"""What a training leaves behind: metrics, TensorBoard events, checkpoints, the generator.
+
+Training never waits for the store: a state is copied, and a thread stores it. A store that
+fails costs nothing but later checkpoints, until the generator itself has to be stored.
+"""
 
 import json
 import logging
+import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tensorboardX import SummaryWriter
 
-from ganray.errors import NotFoundError
-from ganray.storage import ObjectInfo, open_store
+from ganray.errors import NotFoundError, StorageError
+from ganray.pipelines.train_checkpoints import store_checkpoint, write_verified
+from ganray.pipelines.train_writer import BackgroundWriter
+from ganray.storage import RetryPolicy, Store
+from ganray.storage.retry import AttemptError, retrying
 from ganray.training.loop import Metrics
-from ganray.training.state import TrainingState, encode_state
+from ganray.training.reactions import Event
+from ganray.training.state import Snapshot, encode_snapshot
 
-logger = logging.getLogger(__name__)
-
-NUM_KEPT_CHECKPOINTS = 2
 GENERATOR_KEY = "generator.safetensors"
 CONFIG_KEY = "config.yaml"
 METRICS_KEY = "metrics.jsonl"
 EVENTS_KEY = "events.jsonl"
 
+STOP_SECONDS = 20.0
+"""How long a training that is told to stop waits for its last checkpoint."""
+PATIENCE = RetryPolicy(seconds=600.0, base_seconds=1.0, cap_seconds=30.0)
+"""With the store, once everything is trained."""
+
+Report = Callable[[Mapping[str, Any]], None]
+"""Gets every line of metrics and every event."""
+
+_log = logging.getLogger(__name__)
+
 
 class TrainOutput:
-    """The output folder or prefix of one training; one process at a time writes to it."""
+    """The output folder or prefix of one training; one process at a time writes to it.
 
-    def __init__(self, uri: str) -> None:
-        self.store = open_store(uri)
+    `may_write` says whether this is still so.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        report: Report,
+        may_write: Callable[[], bool] = lambda: True,
+        *,
+        patience: RetryPolicy = PATIENCE,
+    ) -> None:
+        self.store = store
+        self._report = report
+        self._may_write = may_write
+        self._patience = patience
         self._lines: list[Metrics] = []
-        self._events: list[Metrics] = []
+        self._events: list[Event] = []
+        self._failed_step = -1
         self._scratch = tempfile.TemporaryDirectory(prefix="ganray-tensorboard-")
-        self._writer = SummaryWriter(self._scratch.name)
+        self._tensorboard = SummaryWriter(self._scratch.name)
+        self._writer = BackgroundWriter[Snapshot](self._keep, self._note_failure)
 
-    def begin(self, step: int, config: str) -> None:
-        """Write the resolved configuration; keep the metrics of steps up to `step`."""
-        self.store.write(CONFIG_KEY, config.encode())
+    def begin(self, step: int) -> None:
+        """Go on with the events, and with the metrics of steps up to `step`."""
         if step:
             self._lines = [line for line in self._read(METRICS_KEY) if int(line["step"]) <= step]
             self._events = self._read(EVENTS_KEY)
-        self.add_event("resumed" if step else "started", step)
-        self.flush()
 
-    def add_event(self, event: str, step: int) -> None:
-        """Note that something happened; it is stored at the next flush."""
+    def add_event(self, event: Event) -> None:
+        """Tell that something happened; it is stored with the next checkpoint."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        self._events.append({"event": event, "step": step, "time": now})
+        self._events.append({**event, "time": now})
+        self._report(event)
 
     def log(self, metrics: Metrics) -> None:
-        """Add one line of metrics; it is stored at the next flush."""
+        """Tell one line of metrics; it is stored with the next checkpoint."""
         self._lines.append(metrics)
+        self._report(metrics)
         for name, value in metrics.items():
             if isinstance(value, int | float) and name != "step":
-                self._writer.add_scalar(name, value, int(metrics["step"]))
+                self._tensorboard.add_scalar(name, value, int(metrics["step"]))
 
     def flush(self) -> None:
-        """Store metrics and events as they are now."""
+        """Store metrics and events as they are now. Raises StorageError; nothing is forgotten."""
         for key, lines in ((METRICS_KEY, self._lines), (EVENTS_KEY, self._events)):
-            content = "".join(json.dumps(line) + "\n" for line in lines)
+            content = "".join(json.dumps(line) + "\n" for line in list(lines))
             self.store.write(key, content.encode())
-        self._writer.flush()
+        self._tensorboard.flush()
         for path in sorted(Path(self._scratch.name).iterdir()):
             self.store.write(f"tensorboard/{path.name}", path.read_bytes())
 
+    def save(self, snapshot: Snapshot) -> None:
+        """Have metrics and a state stored while training goes on."""
+        self._writer.put(snapshot)
+
+    def stop(self, snapshot: Snapshot) -> None:
+        """Store a last state, if the store takes it in time: whoever stops a run is in a hurry."""
+        step = snapshot["step"]
+        self.save(snapshot)
+        is_stored = self._writer.drain(STOP_SECONDS)
+        self._close()
+        self.add_event({"event": "stopped", "step": step, "checkpoint_stored": is_stored})
+        if is_stored:
+            try:
+                self.flush()
+            except StorageError as error:
+                _log.warning("event=flush_failed cause=%r", str(error))
+
     def finish(self, step: int, generator: bytes) -> None:
-        """Store the trained generator, last of all; nothing more can be logged."""
-        self.add_event("finished", step)
+        """Store the trained generator, last of all; nothing more can be logged.
+
+        Raises StorageError, which says where the generator is, when the store stays away.
+        """
+        label = f"store the trained generator in {self.store.uri}"
+        try:
+            if not self._writer.drain(self._patience.seconds):
+                raise StorageError(f"{label}: the store does not take the last checkpoint")
+            self.add_event({"event": "finished", "step": step})
+            retrying(lambda: self._try_generator(generator), self._patience, label)
+        except StorageError as error:
+            path = _keep_locally(generator)
+            raise StorageError(
+                f"{error}. The training is complete: its generator is in {path} on "
+                f"{socket.gethostname()}; copy it, or mend the store and run the same command "
+                "again, which goes on from the last checkpoint that was stored"
+            ) from error
+        finally:
+            self._close()
+
+    def _try_generator(self, generator: bytes) -> None:
+        try:
+            self._require_claim()
+            self.flush()
+            write_verified(self.store, GENERATOR_KEY, generator)
+        except StorageError as error:
+            _log.warning("event=generator_not_stored cause=%r", str(error))
+            raise AttemptError(type(error), str(error), "trying again", retryable=True) from error
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        """In the writer's thread: metrics first, so that a state never lacks its own."""
+        self._require_claim()
         self.flush()
-        self.store.write(GENERATOR_KEY, generator)
-        self._writer.close()
-        self._scratch.cleanup()
+        key = store_checkpoint(self.store, snapshot["step"], encode_snapshot(snapshot))
+        self.add_event({"event": "checkpoint", "step": snapshot["step"]})
+        _log.info("event=checkpoint key=%r output=%r", key, self.store.uri)
 
-    def save(self, state: TrainingState) -> None:
-        """Store metrics, then the state, then remove the oldest states."""
-        self.add_event("checkpoint", state.step)
-        self.flush()
-        self.store.write(f"checkpoints/step-{state.step:08d}.pt", encode_state(state))
-        for old in list_checkpoints(self.store.uri)[:-NUM_KEPT_CHECKPOINTS]:
-            self.store.delete(old.key)
-        logger.info("checkpoint step=%d output=%s", state.step, self.store.uri)
+    def _note_failure(self, snapshot: Snapshot, error: StorageError) -> None:
+        _log.warning("event=checkpoint_failed step=%d cause=%r", snapshot["step"], str(error))
+        # Once for each state, however often it is tried again.
+        if snapshot["step"] != self._failed_step:
+            self._failed_step = snapshot["step"]
+            self.add_event(
+                {"event": "checkpoint_failed", "step": snapshot["step"], "cause": str(error)}
+            )
 
-    def _read(self, key: str) -> list[Metrics]:
-        return [json.loads(line) for line in self.store.read(key).decode().splitlines()]
+    def _require_claim(self) -> None:
+        if not self._may_write():
+            raise StorageError(
+                f"{self.store.uri}: the claim on it is not held, since the store did not answer "
+                "or another run is there"
+            )
+
+    def _read(self, key: str) -> list[dict[str, Any]]:
+        try:
+            return [json.loads(line) for line in self.store.read(key).decode().splitlines()]
+        except NotFoundError:
+            # The state was stored while these were not.
+            return []
+
+    def _close(self) -> None:
+        self._tensorboard.close()
 
 
-def list_checkpoints(output: str) -> Sequence[ObjectInfo]:
-    """States of the training at `output`, oldest first."""
-    store = open_store(output)
-    try:
-        infos = [info for info in store.list("checkpoints/") if info.key.endswith(".pt")]
-    except NotFoundError:
-        return []
-    return sorted(infos, key=lambda info: info.key)
-
-
-def checkpoint_step(info: ObjectInfo) -> int:
-    """The step that a state's key names."""
-    return int(info.key.removesuffix(".pt").rpartition("-")[2])
+def _keep_locally(generator: bytes) -> str:
+    """A file that outlives this process."""
+    with tempfile.NamedTemporaryFile(
+        prefix="ganray-generator-", suffix=".safetensors", delete=False
+    ) as file:
+        file.write(generator)
+    return file.name

@@ -3,58 +3,99 @@
 Runs inside Ray Train, or alone in the calling process. Rank 0 writes; all compute.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from statistics import fmean
+from typing import Any
 
 import torch
 from torch import nn
 
-from ganray.config import digest, to_yaml
+from ganray.config import digest
 from ganray.models.catalog import DISCRIMINATORS, on_device
 from ganray.models.checkpoint import (
     Provenance,
     build_generator,
-    decode_checkpoint,
     encode_checkpoint,
     load_checkpoint,
 )
-from ganray.pipelines.pairs import measure_restorer, synthesise_pair
+from ganray.models.discriminator import Discriminator
+from ganray.models.spectral import normalise_spectrally
+from ganray.models.transfer import transfer
+from ganray.pipelines.train_checkpoints import FoundCheckpoint, find_checkpoint
 from ganray.pipelines.train_config import TrainPlan
 from ganray.pipelines.train_data import Arrays, local_batches, streamed_batches
-from ganray.pipelines.train_output import TrainOutput, list_checkpoints
-from ganray.restoration import Restorer
-from ganray.storage import open_store
-from ganray.training.distributed import average_gradients, average_values
+from ganray.pipelines.train_output import TrainOutput
+from ganray.pipelines.train_signals import Link
+from ganray.pipelines.train_validation import measure_validation
+from ganray.storage import RetryPolicy, open_store
+from ganray.training.distributed import (
+    AgreedWish,
+    average_gradients,
+    average_values,
+    share_bytes,
+)
 from ganray.training.loop import Hooks, Metrics, keep_gradients, train
+from ganray.training.objective import Objective
+from ganray.training.reactions import Event, gave_up
 from ganray.training.samples import Share
-from ganray.training.state import TrainingState, new_state, restore_state
+from ganray.training.state import TrainingState, new_state, restore_state, take_snapshot
 from ganray.training.steps import Batch
 
-VALIDATION_METRICS = ("psnr_y", "ssim_y")
+READING = RetryPolicy(seconds=600.0)
+WRITING = RetryPolicy(seconds=20.0)
+"""Short, because what fails is tried again in the background."""
 
 
-def run_worker(
-    plan: TrainPlan, share: Share, device: torch.device, report: Callable[[Metrics], None]
-) -> None:
-    """Train from the last checkpoint to the end; rank 0 stores what comes of it."""
+@dataclass(frozen=True)
+class WorkerPlace:
+    """Where a worker stands: its share of the batches, its device, its link to the driver."""
+
+    share: Share
+    device: torch.device
+    link: Link
+
+    @property
+    def is_alone(self) -> bool:
+        return self.share.num_workers == 1
+
+
+def run_worker(plan: TrainPlan, place: WorkerPlace, notes: tuple[Event, ...] = ()) -> None:
+    """Train from the last checkpoint to the end, or until the driver wishes to stop.
+
+    Rank 0 stores what comes of it, and `notes` among its events.
+    """
     torch.set_num_threads(plan.config.workers.num_threads)
-    state = start_state(plan, device)
-    resumed = load_last_checkpoint(state, plan.config.output)
-    output = TrainOutput(plan.config.output) if share.rank == 0 else None
-    if output:
-        output.begin(state.step, to_yaml(plan.config))
-        report({"step": state.step, "resumed": resumed})
+    state, origin = start_state(plan, place.device)
+    found = resume(state, plan.config.output, place)
+    output = None
+    if place.share.rank == 0:
+        output = begin_output(plan, place, state.step, found)
+        if origin and not state.step:
+            output.add_event({"event": "transferred", "step": 0, "weights": origin["transfer"]})
+        for note in notes:
+            output.add_event({"step": state.step, **note})
     make = local_batches if plan.config.workers.max == 0 else streamed_batches
     steps = range(state.step, plan.total_steps)
-    batches = (to_device(arrays, device) for arrays in make(plan.samples, share, steps))
-    train(state, batches, plan.config, _hooks(plan, share, output, report))
-    if output:
-        output.finish(state.step, encode_generator(plan, state.generator_ema))
+    batches = (to_device(arrays, place.device) for arrays in make(plan.samples, place.share, steps))
+    objective = Objective(
+        plan.config.objective,
+        bands=plan.samples.bands,
+        device=place.device,
+        seed=plan.config.seed,
+    )
+    train(state, batches, plan.config, make_hooks(plan, place, output), objective)
+    is_over = state.step == plan.total_steps or gave_up(state.monitor)
+    if output and not is_over:
+        output.stop(take_snapshot(state))
+    elif output:
+        output.finish(state.step, encode_generator(plan, state.generator_ema, origin))
 
 
-def start_state(plan: TrainPlan, device: torch.device) -> TrainingState:
-    """Networks at step 0: the same on every worker, by the seed or the starting checkpoint."""
+def start_state(plan: TrainPlan, device: torch.device) -> tuple[TrainingState, dict[str, str]]:
+    """Networks at step 0, and where their weights come from.
+
+    The same on every worker, by the seed or the starting checkpoint.
+    """
     config = plan.config
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -62,20 +103,50 @@ def start_state(plan: TrainPlan, device: torch.device) -> TrainingState:
         choice = DISCRIMINATORS[config.discriminator.architecture]
         options = {"bands": plan.samples.bands} | config.discriminator.options
         discriminator = choice.build(choice.config.model_validate(options))
+    assert isinstance(discriminator, Discriminator)
+    if config.adversarial.spectral_norm:
+        normalise_spectrally(discriminator)
+    origin: dict[str, str] = {}
     if config.init_from:
         start = load_checkpoint(config.init_from)
-        generator.load_state_dict(start.generator.state_dict())
-    return new_state(on_device(generator, device), on_device(discriminator, device))
+        found = transfer(start, generator)
+        origin = {
+            "digest": start.digest,
+            "trained_on": start.trained_on,
+            "transfer": str(found),
+        }
+    on_device(discriminator, device)
+    return new_state(on_device(generator, device), discriminator), origin
 
 
-def load_last_checkpoint(state: TrainingState, output: str) -> str:
-    """Bring `state` to the newest checkpoint at `output`; its key, or empty without one."""
-    checkpoints = list_checkpoints(output)
-    if not checkpoints:
-        return ""
-    key = checkpoints[-1].key
-    restore_state(state, open_store(output).read(key), f"{output}/{key}")
-    return key
+def resume(state: TrainingState, output: str, place: WorkerPlace) -> FoundCheckpoint | None:
+    """Bring `state` to the newest whole checkpoint at `output`, which rank 0 reads for all."""
+    found = None
+    if place.share.rank == 0:
+        found = find_checkpoint(open_store(output, retry=READING))
+    data = found.data if found else b""
+    if not place.is_alone:
+        data = share_bytes(data, place.device)
+    if data:
+        restore_state(state, data, f"{output}/{found.key}" if found else "rank 0's checkpoint")
+    return found
+
+
+def begin_output(
+    plan: TrainPlan, place: WorkerPlace, step: int, found: FoundCheckpoint | None
+) -> TrainOutput:
+    """The output, its first events told."""
+    store = open_store(plan.config.output, retry=WRITING)
+    output = TrainOutput(store, place.link.report, place.link.may_write)
+    output.begin(step)
+    first: Event = {"event": "started", "step": step, "workers": place.share.num_workers}
+    if found is not None:
+        first |= {"event": "resumed", "checkpoint": found.key}
+    output.add_event(first)
+    if found is not None and found.damaged:
+        details = {"damaged": list(found.damaged), "checkpoint": found.key}
+        output.add_event({"event": "fallback", "step": step, **details})
+    return output
 
 
 def to_device(arrays: Arrays, device: torch.device) -> Batch:
@@ -87,7 +158,39 @@ def to_device(arrays: Arrays, device: torch.device) -> Batch:
     return Batch(degraded=tensors["degraded"], reference=tensors["reference"])
 
 
-def encode_generator(plan: TrainPlan, generator: nn.Module) -> bytes:
+def make_hooks(plan: TrainPlan, place: WorkerPlace, output: TrainOutput | None) -> Hooks:
+    """What the loop asks of its surroundings; only rank 0 has an output."""
+
+    def log(metrics: Metrics) -> None:
+        if output:
+            output.log(metrics)
+
+    def checkpoint(state: TrainingState) -> None:
+        if output:
+            output.save(take_snapshot(state))
+
+    def event(what: Event) -> None:
+        if output:
+            output.add_event(what)
+
+    def validate(generator: nn.Module) -> dict[str, float]:
+        return measure_validation(plan, generator, place.share, place.device)
+
+    weight = place.share.weight
+    return Hooks(
+        average_gradients=keep_gradients
+        if place.is_alone
+        else partial(average_gradients, weight=weight),
+        average_values=_as_floats if place.is_alone else partial(average_values, weight=weight),
+        validate=validate,
+        log=log,
+        checkpoint=checkpoint,
+        event=event,
+        stopping=place.link.stops if place.is_alone else AgreedWish(place.link.stops, place.device),
+    )
+
+
+def encode_generator(plan: TrainPlan, generator: nn.Module, origin: dict[str, str]) -> bytes:
     """The trained generator as a checkpoint with its provenance."""
     _, network = build_generator(plan.architecture, plan.network)
     config = plan.config
@@ -95,60 +198,23 @@ def encode_generator(plan: TrainPlan, generator: nn.Module) -> bytes:
         "config_digest": digest(config),
         "steps": config.stages.total_steps,
         "degradation": config.degradation.model_dump(mode="json"),
-        "config": config.model_dump(mode="json"),
+        "init_from": origin,
+        "config": told_config(config.model_dump(mode="json")),
     }
-    provenance = Provenance(trained_on=plan.trained_on, training=training)
+    trained_on = f"{len(plan.samples.keys)} images of {told_place(config.archive)}"
+    provenance = Provenance(trained_on=trained_on, training=training)
     return encode_checkpoint(generator, plan.architecture, network, provenance)
 
 
-def _hooks(
-    plan: TrainPlan, share: Share, output: TrainOutput | None, report: Callable[[Metrics], None]
-) -> Hooks:
-    def log(metrics: Metrics) -> None:
-        if output:
-            output.log(metrics)
-            report(metrics)
-
-    def checkpoint(state: TrainingState) -> None:
-        if output:
-            output.save(state)
-
-    def validate(generator: nn.Module) -> dict[str, float]:
-        return measure_validation(plan, generator) if output else {}
-
-    alone = share.num_workers == 1
-    return Hooks(
-        average_gradients=keep_gradients
-        if alone
-        else partial(average_gradients, weight=share.weight),
-        average_values=partial(average_values, weight=share.weight) if not alone else _as_floats,
-        validate=validate,
-        log=log,
-        checkpoint=checkpoint,
-    )
+def told_config(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as a published file may tell it: of local paths the last part alone."""
+    places = {key: told_place(config[key]) for key in ("archive", "validation", "output")}
+    return config | places | {"init_from": told_place(config["init_from"])}
 
 
-def measure_validation(plan: TrainPlan, generator: nn.Module) -> dict[str, float]:
-    """Means of the validation metrics, through the same Restorer that restores archives."""
-    if not plan.validation_keys:
-        return {}
-    store = open_store(plan.config.validation)
-    checkpoint = decode_checkpoint(encode_generator(plan, generator), "the generator in training")
-    restorer = Restorer(checkpoint)
-    values: dict[str, list[float]] = {name: [] for name in VALIDATION_METRICS}
-    for key in plan.validation_keys:
-        pair = synthesise_pair(
-            store,
-            key,
-            plan.config.degradation,
-            bands=plan.samples.bands,
-            scale=plan.samples.scale,
-            seed=plan.config.seed,
-        )
-        for name, value in measure_restorer(restorer, pair, VALIDATION_METRICS).items():
-            if value is not None:
-                values[name].append(value)
-    return {f"validation_{name}": fmean(known) for name, known in values.items() if known}
+def told_place(uri: str) -> str:
+    """An s3:// URI as it is, of a local path the last part: it says nothing of the machine."""
+    return uri if uri.startswith("s3://") else uri.rstrip("/").rpartition("/")[2]
 
 
 def _as_floats(losses: dict[str, torch.Tensor]) -> dict[str, float]:

@@ -21,7 +21,8 @@ class WorkersConfig(Section):
     """A pool of workers; on an autoscaling cluster it grows from min to max."""
 
     min: Annotated[int, Field(ge=1)] = 1
-    """Workers that a restoration or evaluation begins with; a training begins with max."""
+    """Workers that a restoration or evaluation begins with, and with which a training goes on when
+    the cluster has no room for more."""
     max: NotNegative = 2
     """Workers at most; 0 runs everything in this process, without Ray."""
     cpus: Annotated[float, Field(gt=0)] = 1.0

@@ -6,8 +6,19 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ganray.config import Section
 from ganray.models.catalog import DISCRIMINATORS, GENERATORS
+from ganray.training.augment import AugmentConfig
+from ganray.training.monitor import StabilityConfig
+from ganray.training.objective import ObjectiveConfig
+
+LossName = Literal["relativistic", "nonsaturating", "hinge", "least_squares", "wasserstein"]
+COMPANIONS: dict[str, dict[str, Any]] = {
+    "hinge": {"r1": False, "r2": False, "spectral_norm": True},
+    "wasserstein": {"r1": False, "r2": False, "gradient_penalty": 10.0, "discriminator_steps": 5},
+}
+"""What a loss needs beside it to bound its discriminator, by its paper."""
 
 Steps = Annotated[int, Field(ge=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 
@@ -58,18 +69,41 @@ class StagesConfig(Section):
 class AdversarialConfig(Section):
     """The game between generator and discriminator."""
 
-    loss: Literal["relativistic", "nonsaturating"] = "relativistic"
-    """Which adversarial loss."""
-    weight: float = 0.02
-    """Weight of the adversarial loss beside the pixel loss of weight 1: more is sharper and less
-    faithful."""
-    gamma: float = 2e-5
+    loss: LossName = "relativistic"
+    """Which adversarial loss. hinge comes with spectral norm, and wasserstein with a gradient
+    penalty and five discriminator steps, in place of r1 and r2, unless these are given."""
+    weight: Annotated[float | None, Field(ge=0)] = None
+    """Weight of the adversarial loss beside a pixel loss of weight 1: more is sharper and less
+    faithful; by default what objective.texture makes of it."""
+    gamma: NotNegative = 2e-5
     """Weight of the gradient penalties R1 (on references) and R2 (on restorations), about
     0.0002 / batch_size; it does not depend on the patch's size."""
+    final_gamma: NotNegative | None = None
+    """Weight of these penalties at the last step, on a cosine; by default a tenth of gamma."""
     r1: bool = True
     """Penalise the discriminator's gradient on references."""
     r2: bool = True
     """Penalise the discriminator's gradient on restorations."""
+    gradient_penalty: NotNegative = 0.0
+    """Weight of WGAN-GP's penalty, between references and restorations; its paper has 10."""
+    spectral_norm: bool = False
+    """Bound every convolution of the discriminator by its spectral norm."""
+    discriminator_steps: Positive = 1
+    """Discriminator updates per generator update, on the same patches."""
+    unrolled_steps: Annotated[int, Field(ge=0, le=10)] = 0
+    """Discriminator steps that the generator looks ahead (Unrolled GAN)."""
+    augmentation: AugmentConfig = AugmentConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _follow_the_loss(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return COMPANIONS.get(values.get("loss", ""), {}) | values
+
+    @property
+    def last_gamma(self) -> float:
+        return self.gamma / 10 if self.final_gamma is None else self.final_gamma
 
 
 def _from_name(value: Any) -> Any:
@@ -122,12 +156,20 @@ class LoopConfig(Section):
 
     stages: StagesConfig = StagesConfig()
     adversarial: AdversarialConfig = AdversarialConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    stability: StabilityConfig = StabilityConfig()
     batch_size: Positive = 8
     """Patches per step over all workers."""
+    micro_batches: Positive = 1
+    """Parts that a worker computes its share of a batch in, one after the other: less memory."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Decay per step of the exponential moving average of the generator's weights."""
+    """Decay per step of the exponential moving average of the generator's weights; smaller at
+    first, so that random weights are soon forgotten."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the forward passes; `auto` is bfloat16 on a GPU and float32 elsewhere."""
+    """Of the forward passes; `auto` is bfloat16 on a GPU and float32 elsewhere. Penalties are in
+    float32 always."""
+    compile: Literal["auto", "always", "never"] = "auto"
+    """Compile the generator; `auto` does on a GPU."""
     log_every: Positive = 10
     """Steps between two lines of metrics."""
     validate_every: Positive = 50

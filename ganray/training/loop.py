@@ -1,30 +1,42 @@
-"""The training loop: stages, learning rates, average, log, validation, checkpoint.
+"""The training loop: stages, learning rates, watch and reactions, log, validation, checkpoint.
 
-Plain torch without Ray: whoever calls it provides the batches and four hooks.
+Plain torch without Ray: whoever calls it provides the batches and the hooks.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ganray.errors import TrainingError
-from ganray.training.config import LoopConfig, StageConfig, StagesConfig
+from ganray.training.augment import Augmentation, adapt, augment, draw_transforms
+from ganray.training.compilation import compiled
+from ganray.training.config import LoopConfig
+from ganray.training.monitor import Alarm, Monitor, Player
+from ganray.training.objective import Objective
+from ganray.training.pixel_losses import PIXEL
+from ganray.training.reactions import Event, Ladder, Play
+from ganray.training.schedule import cosine, place_of, stage_at
 from ganray.training.state import TrainingState
 from ganray.training.steps import (
     AverageGradients,
     Batch,
     Losses,
+    Tools,
     discriminator_step,
     fidelity_step,
     generator_step,
 )
+from ganray.training.stopwatch import Stopwatch
 
 Metrics = dict[str, float | int | str]
+PSNR = "validation_psnr_y"
+# Beside a sample's number, so that what the discriminator sees of it has random numbers of its own.
+AUGMENT = 2
 
 
 @dataclass(frozen=True)
@@ -32,8 +44,8 @@ class Hooks:
     """What the loop asks of its surroundings.
 
     `average_gradients` replaces each gradient by the mean over all workers; `average_values`
-    does the same for losses; `validate` measures a generator; `log` and `checkpoint` keep
-    what they are given.
+    does the same for losses; `validate` measures a generator; `log`, `checkpoint` and `event`
+    keep what they are given; `stopping` is asked once after each step, by every worker alike.
     """
 
     average_gradients: AverageGradients
@@ -41,70 +53,194 @@ class Hooks:
     validate: Callable[[nn.Module], dict[str, float]]
     log: Callable[[Metrics], None]
     checkpoint: Callable[[TrainingState], None]
+    event: Callable[[Event], None] = lambda event: None
+    stopping: Callable[[], bool] = lambda: False
 
 
 def train(
-    state: TrainingState, batches: Iterator[Batch], config: LoopConfig, hooks: Hooks
+    state: TrainingState,
+    batches: Iterator[Batch],
+    config: LoopConfig,
+    hooks: Hooks,
+    objective: Objective,
 ) -> TrainingState:
     """Run from `state.step` to the end of the last stage; `batches` begin at that step.
 
-    Raises TrainingError when a loss is no longer finite; the last checkpoint is untouched.
+    Ends earlier where `hooks.stopping` says so, or where no reaction helps any more, with the best
+    generator. Raises TrainingError when a loss is not finite and nothing watches; the last
+    checkpoint is untouched.
     """
-    stages = config.stages
-    clock = _Clock(state.step)
-    while state.step < stages.total_steps:
-        stage, learning_rate = stage_at(stages, state.step)
-        for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
-            optimizer.param_groups[0]["lr"] = learning_rate
-        batch = clock.wait_for(batches)
-        losses = _update(state, batch, stage, config, hooks)
+    run = _Run(state, config, hooks, objective)
+    total = config.stages.total_steps
+    while state.step < total and not run.ladder.adjustments.stopped:
+        stage = run.enter_stage()
+        losses = run.update(run.wait_for(batches), stage)
         state.step += 1
-        last = state.step == stages.total_steps
+        values = run.watch(stage, losses)
+        last = state.step == total or run.ladder.adjustments.stopped
         if last or state.step % config.log_every == 0:
-            values = hooks.average_values(losses)
-            _require_finite(values, state.step)
-            rates = clock.rates(state.step, config.batch_size)
-            line: Metrics = {"step": state.step, "stage": stage, "learning_rate": learning_rate}
-            hooks.log({**line, **values, **rates})
+            hooks.log(run.line(stage, values))
         if last or state.step % config.validate_every == 0:
-            measured = hooks.validate(state.generator_ema)
-            if measured:
-                hooks.log({"step": state.step, **measured})
+            run.validate(stage)
         if last or state.step % config.checkpoint_every == 0:
-            _require_finite(hooks.average_values(losses), state.step)
-            _require_finite(_sums_of_weights(state), state.step)
-            hooks.checkpoint(state)
+            run.checkpoint()
+        if hooks.stopping():
+            run.keep_memory()
+            break
     return state
 
 
-def stage_at(stages: StagesConfig, step: int) -> tuple[str, float]:
-    """The stage that `step` (from 0) belongs to, and its learning rate on a cosine."""
-    begin = 0
-    for name in ("fidelity", "warmup", "adversarial"):
-        stage: StageConfig = getattr(stages, name)
-        if step < begin + stage.steps:
-            progress = (step - begin) / max(1, stage.steps - 1)
-            span = stage.learning_rate - stage.final_learning_rate
-            return name, stage.final_learning_rate + span * (1 + math.cos(math.pi * progress)) / 2
-        begin += stage.steps
-    raise ValueError(f"step {step} is beyond the last of {begin}")
+class _Run:
+    """A training under way: its tools, its monitor with the ladder, its clock."""
+
+    def __init__(
+        self, state: TrainingState, config: LoopConfig, hooks: Hooks, objective: Objective
+    ) -> None:
+        self.state, self.config, self.hooks = state, config, hooks
+        device = next(state.generator.parameters()).device
+        self.monitor = Monitor(config.stability)
+        self.ladder = Ladder(config)
+        self.augmentation = Augmentation()
+        self._restore(state.monitor)
+        self.ladder.remember(state, is_first=True)
+        self.clock = _Clock(state.step)
+        self.stage = ""
+        self.tools = Tools(
+            generate=compiled(state.generator, config.compile, device),
+            pixel_loss=PIXEL[config.objective.pixel_kind],
+            objective=objective,
+            autocast=_autocast(device, config.precision),
+            average_gradients=hooks.average_gradients,
+            accepts=self.monitor.accepts if config.stability.enabled else _follow_any,
+            augment=self._augment,
+            watch=Stopwatch(device),
+        )
+
+    def enter_stage(self) -> str:
+        """Set both learning rates for the step to come; its stage."""
+        stage, rate = stage_at(self.config.stages, self.state.step)
+        adjusted = self.ladder.adjustments
+        self.learning_rate = rate * adjusted.rate
+        rates = self.learning_rate, self.learning_rate * adjusted.discriminator_rate
+        optimizers = self.state.generator_optimizer, self.state.discriminator_optimizer
+        for optimizer, value in zip(optimizers, rates, strict=True):
+            optimizer.param_groups[0]["lr"] = value
+        if stage != self.stage and self.stage:
+            self.monitor.begin_anew()
+        self.stage = stage
+        return stage
+
+    def wait_for(self, batches: Iterator[Batch]) -> list[Batch]:
+        """The next batch, in the parts that it is computed in."""
+        self.tools.watch.enter("data")
+        return self.clock.wait_for(batches).parts(self.config.micro_batches)
+
+    def update(self, parts: list[Batch], stage: str) -> Losses:
+        """One step of `stage`."""
+        if stage == "fidelity":
+            losses = fidelity_step(self.state, parts, self.tools)
+        else:
+            losses = self._play(parts, stage)
+        if stage != "warmup":
+            # Random or foreign weights are soon forgotten: an average over the steps so far.
+            step = self.state.step
+            self.state.update_ema(min(self.config.ema_decay, (1 + step) / (10 + step)))
+        self.tools.watch.enter("other")
+        return losses
+
+    def _play(self, parts: list[Batch], stage: str) -> Losses:
+        play = self._play_now()
+        losses: Losses = {}
+        for _ in range(self.config.adversarial.discriminator_steps):
+            losses = discriminator_step(self.state, parts, play, self.tools)
+        if stage == "adversarial" and not self.ladder.rest():
+            losses |= generator_step(self.state, parts, play, self.tools)
+        return losses
+
+    def _play_now(self) -> Play:
+        game = self.config.adversarial
+        stage, progress = place_of(self.config.stages, self.state.step)
+        return self.ladder.play(
+            cosine(game.gamma, game.last_gamma, progress if stage == "adversarial" else 0.0)
+        )
+
+    def watch(self, stage: str, losses: Losses) -> dict[str, float]:
+        """Average the losses over all workers, and react to what they say."""
+        values = self.hooks.average_values(losses)
+        if not self.config.stability.enabled:
+            _require_finite(values, self.state.step)
+            return values
+        for alarm in self.monitor.observe(stage, values):
+            self._react(alarm)
+        augmentation = self.config.adversarial.augmentation
+        if augmentation.enabled and "sign" in values:
+            batch_size = self.config.batch_size
+            self.augmentation = adapt(self.augmentation, values["sign"], batch_size, augmentation)
+        due = self.state.step % self.config.stability.snapshot_every == 0
+        if due and self.monitor.is_calm:
+            self.ladder.remember(self.state)
+        return values
+
+    def line(self, stage: str, values: Mapping[str, float]) -> Metrics:
+        """The metrics of a step; what is not finite was an event already."""
+        state = self.state
+        line: Metrics = {"step": state.step, "stage": stage, "learning_rate": self.learning_rate}
+        line |= {name: value for name, value in values.items() if math.isfinite(value)}
+        line |= self.clock.rates(state.step, self.config.batch_size)
+        return line | self.tools.watch.shares()
+
+    def validate(self, stage: str) -> None:
+        """Measure the averaged generator, and go back if it is far worse than before."""
+        measured = self.hooks.validate(self.state.generator_ema)
+        if not measured:
+            return
+        self.hooks.log({"step": self.state.step, **measured})
+        if self.config.stability.enabled and PSNR in measured:
+            for alarm in self.monitor.observe_validation(stage, measured[PSNR]):
+                self._react(alarm)
+
+    def checkpoint(self) -> None:
+        """Have the state kept, if it is sound: a weight can overflow where no loss did."""
+        sums = _sums_of_weights(self.state)
+        if not self.config.stability.enabled:
+            _require_finite(sums, self.state.step)
+        if all(math.isfinite(value) for value in sums.values()):
+            self.keep_memory()
+            self.hooks.checkpoint(self.state)
+
+    def keep_memory(self) -> None:
+        """Put into the state what monitor and ladder remember."""
+        self.state.monitor = {
+            "monitor": self.monitor.state(),
+            "ladder": self.ladder.state(),
+            "augmentation": asdict(self.augmentation),
+            "stage": self.stage,
+        }
+
+    def _react(self, alarm: Alarm) -> None:
+        event = self.ladder.react(alarm, self.state)
+        if event["event"] in ("rolled_back", "stopped"):
+            self.monitor.begin_anew()
+        self.hooks.event({"step": self.state.step, **event})
+
+    def _restore(self, saved: Mapping[str, Any]) -> None:
+        if not saved:
+            return
+        self.stage = saved["stage"]
+        self.monitor.restore(saved["monitor"])
+        self.ladder.restore(saved["ladder"])
+        self.augmentation = Augmentation(**saved["augmentation"])
+
+    def _augment(self, images: Tensor, indices: Sequence[int]) -> Tensor:
+        """What the discriminator sees of these samples; alike for references and restorations."""
+        if not self.augmentation.probability:
+            return images
+        seeds = [(AUGMENT, index) for index in indices]
+        return augment(images, draw_transforms(self.augmentation.probability, seeds, images.device))
 
 
-def _update(
-    state: TrainingState, batch: Batch, stage: str, config: LoopConfig, hooks: Hooks
-) -> Losses:
-    autocast = _autocast(batch.reference.device, config.precision)
-    average = hooks.average_gradients
-    if stage == "fidelity":
-        losses = fidelity_step(state, batch, average, autocast)
-    else:
-        play = partial(discriminator_step, game=config.adversarial)
-        losses = play(state, batch, average, autocast)
-    if stage == "adversarial":
-        losses |= generator_step(state, batch, average, autocast, game=config.adversarial)
-    if stage != "warmup":
-        state.update_ema(config.ema_decay)
-    return losses
+def keep_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """One process alone: its gradients are the mean."""
 
 
 def _autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -112,7 +248,12 @@ def _autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=half)
 
 
-def _require_finite(values: dict[str, float], step: int) -> None:
+def _follow_any(player: Player, norm: float) -> bool:
+    """Without a monitor every gradient is followed; a loss that is not finite ends the training."""
+    return True
+
+
+def _require_finite(values: Mapping[str, float], step: int) -> None:
     wrong = [f"{name}={value}" for name, value in values.items() if not math.isfinite(value)]
     if wrong:
         raise TrainingError(
@@ -128,10 +269,6 @@ def _sums_of_weights(state: TrainingState) -> dict[str, float]:
         f"{name}_weights": sum(float(p.detach().abs().sum()) for p in network.parameters())
         for name, network in networks.items()
     }
-
-
-def keep_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """One process alone: its gradients are the mean."""
 
 
 class _Clock:

@@ -178,3 +178,42 @@ def as_torch(content: object, *, legacy: bool = False) -> bytes:
 
 def as_safetensors(tensors: Tensors) -> bytes:
     return safetensors.torch.save(tensors, {"format": "pt"})
+
+
+def span_tensors(
+    *, features: int = 4, blocks: int = 2, scale: int = 2, plain: bool = True
+) -> Tensors:
+    """SPAN in its training form, gain 2; `plain` without the normalisation of its input."""
+    sides = {"conv_1": 3, "conv_2": features}
+    sides |= {f"block_{n + 1}.c{k}_r": features for n in range(blocks) for k in (1, 2, 3)}
+    tensors: Tensors = {"no_norm": torch.zeros(1)} if plain else {}
+    for name, inputs in sides.items():
+        tensors |= conv_tensors(f"{name}.sk", inputs, features, 1)
+        tensors |= conv_tensors(f"{name}.conv.0", inputs, 2 * inputs, 1)
+        tensors |= conv_tensors(f"{name}.conv.1", 2 * inputs, 2 * features)
+        tensors |= conv_tensors(f"{name}.conv.2", 2 * features, features, 1)
+        # Stands in the files, of an earlier step, and is never used.
+        tensors |= conv_tensors(f"{name}.eval_conv", inputs, features)
+    tensors |= conv_tensors("conv_cat", 4 * features, features, 1)
+    return tensors | conv_tensors("upsampler.0", features, 3 * scale**2)
+
+
+def span_output(tensors: Tensors, x: Tensor, *, blocks: int = 2, scale: int = 2) -> Tensor:
+    def conv(name: str, x: Tensor) -> Tensor:
+        row = convolve(tensors, f"{name}.conv.0", F.pad(x, (1, 1, 1, 1)))
+        weight, bias = tensors[f"{name}.conv.1.weight"], tensors[f"{name}.conv.1.bias"]
+        row = convolve(tensors, f"{name}.conv.2", F.conv2d(row, weight, bias))
+        return row + convolve(tensors, f"{name}.sk", x)
+
+    if "no_norm" not in tensors:
+        x = (x - torch.tensor([0.4488, 0.4371, 0.4040]).view(1, 3, 1, 1)) * 255
+    shallow = features = conv("conv_1", x)
+    outputs = []
+    for block in range(1, blocks + 1):
+        first = F.silu(conv(f"block_{block}.c1_r", features))
+        change = conv(f"block_{block}.c3_r", F.silu(conv(f"block_{block}.c2_r", first)))
+        features = (change + features) * (torch.sigmoid(change) - 0.5)
+        outputs.append(features)
+    joined = torch.cat([shallow, conv("conv_2", features), outputs[0], first], 1)
+    joined = convolve(tensors, "upsampler.0", convolve(tensors, "conv_cat", joined))
+    return F.pixel_shuffle(joined, scale)

@@ -358,7 +358,10 @@ def test_a_variant_that_ganray_does_not_build_is_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"architecture": "unet"}, "'unet' is none of auto, compact, rrdb, srresnet, spandrel"),
+        (
+            {"architecture": "unet"},
+            "'unet' is none of auto, rrdb, compact, span, srresnet, spandrel",
+        ),
         ({"blend_weight": 0.5}, "needs a second generator: blend"),
         ({"blend": "b.pth", "blend_weight": 1.5}, "from 0 to 1"),
     ],

@@ -48,7 +48,7 @@ def test_tensors_of_no_known_network_are_described() -> None:
         convert(data, "a.pth", "auto", {})
     message = str(caught.value)
     assert "a.pth holds 5 tensors (layer0.weight (2, 1), layer1.weight (2, 2), " in message
-    assert "expected those of one of rrdb, compact, srresnet" in message
+    assert "expected those of one of rrdb, compact, span, srresnet" in message
     assert "pip install 'ganray[spandrel]'" in message
 
 

@@ -12,6 +12,8 @@ from tests.unit.models.published import (
     rrdb_names,
     rrdb_output,
     rrdb_tensors,
+    span_output,
+    span_tensors,
     srgan_tensors,
 )
 
@@ -117,9 +119,39 @@ def test_a_network_of_srgan_is_known_by_its_blocks(ups: int, blocks: int, old: b
     assert all(count == (0 if old else 41) for count in counts) and counts
 
 
+@pytest.mark.parametrize(("scale", "blocks", "plain"), product([1, 2, 4], [1, 3], [True, False]))
+def test_a_span_is_folded_and_does_what_its_training_form_does(
+    scale: int, blocks: int, plain: bool
+) -> None:
+    tensors = span_tensors(scale=scale, blocks=blocks, plain=plain)
+    found = found_in(tensors)
+    assert found.architecture == "span"
+    assert found.options == {
+        **{"bands": 3, "num_features": 4, "num_blocks": blocks, "scale": scale},
+        "centred": not plain,
+    }
+    image = torch.rand(1, 3, 6, 7)
+    expected = span_output(tensors, image, blocks=blocks, scale=scale)
+    torch.testing.assert_close(build(found)(image), expected, rtol=1e-2, atol=2e-3)
+
+
+def test_a_span_with_parts_that_do_not_fit_is_none() -> None:
+    for part in ("conv.1.weight", "conv.2.bias", "sk.weight"):
+        tensors = span_tensors()
+        tensors[f"block_1.c2_r.{part}"] = torch.zeros(5, 5, 5, 5)
+        assert READERS["span"](tensors, {}) is None
+        del tensors[f"block_1.c2_r.{part}"]
+        assert READERS["span"](tensors, {}) is None
+
+
 @pytest.mark.parametrize(
     ("tensors", "architecture"),
-    [(rrdb_tensors(NAMES), "rrdb"), (compact_tensors(), "compact"), (srgan_tensors(), "srresnet")],
+    [
+        (rrdb_tensors(NAMES), "rrdb"),
+        (compact_tensors(), "compact"),
+        (srgan_tensors(), "srresnet"),
+        (span_tensors(), "span"),
+    ],
 )
 def test_every_reader_knows_its_own_network_only(tensors: Tensors, architecture: str) -> None:
     for name, reader in READERS.items():
@@ -134,6 +166,6 @@ def test_what_no_reader_knows_is_left_to_spandrel() -> None:
 
 @pytest.mark.parametrize("shape", [(1,), (1, 1), (3, 3, 3, 3, 3)])
 def test_known_names_with_strange_shapes_end_in_no_crash(shape: tuple[int, ...]) -> None:
-    for tensors in (rrdb_tensors(NAMES), compact_tensors(), srgan_tensors()):
+    for tensors in (rrdb_tensors(NAMES), compact_tensors(), srgan_tensors(), span_tensors()):
         strange = {name: torch.zeros(shape) for name in tensors}
         assert all(reader(strange, {}) is None for reader in READERS.values())

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from ganray.cli.inspect import inspect
+from ganray.models.catalog import DISCRIMINATORS, GENERATORS
 from ganray.models.checkpoint import ReadingConfig, load_checkpoint
 from ganray.pipelines.inspection import inspect_file
 from tests.unit.models.published import as_torch, rrdb_names, rrdb_tensors, srgan_tensors
@@ -74,6 +75,29 @@ def test_large_numbers_are_grouped_in_text_and_plain_in_json(
     assert "parameters              78,636" in capsys.readouterr().out
     inspect(["compact-x2", "--json"])
     assert json.loads(capsys.readouterr().out)["parameters"] == 78636
+
+
+def test_the_operations_of_a_generator_are_two_for_each_weight_and_pixel() -> None:
+    parameters = load_checkpoint("compact-x2").generator.parameters()
+    weights = sum(p.numel() for p in parameters if p.ndim == 4)
+    found = inspect_file("compact-x2")
+    assert found["gflop_per_input_mpixel"] == round(2 * weights / 1000, 1)
+
+
+def test_the_catalog_names_every_network_with_its_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    assert inspect([]) == 0
+    text = capsys.readouterr().out
+    assert inspect(["architectures", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    known = [("generator", n) for n in GENERATORS if n != "spandrel"]
+    known += [("discriminator", n) for n in DISCRIMINATORS]
+    assert [(row["role"], row["architecture"]) for row in rows] == known
+    for row in rows:
+        assert row["parameters"] > 0 and row["gflop_per_input_mpixel"] > 0
+        assert (row["radius"] is None) == (row["role"] == "discriminator")
+        names = [row["role"], row["architecture"]]
+        line = next(line for line in text.splitlines() if line.split()[:2] == names)
+        assert f"{row['parameters']:,}" in line.split()
 
 
 def test_an_image_is_an_image_whatever_reads_checkpoints(tmp_path: Path) -> None:

@@ -10,13 +10,12 @@ import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 from torch import Tensor
 
-from ganray.models.compact import CompactConfig, CompactGenerator
-from ganray.models.unet_discriminator import UNetConfig, UNetDiscriminator
 from ganray.training.config import AdversarialConfig
 from ganray.training.distributed import average_gradients, average_values
 from ganray.training.loop import keep_gradients
+from ganray.training.objective import ObjectiveConfig
 from ganray.training.samples import Share
-from ganray.training.state import TrainingState, new_state
+from ganray.training.state import TrainingState
 from ganray.training.steps import (
     AverageGradients,
     Batch,
@@ -24,29 +23,22 @@ from ganray.training.steps import (
     fidelity_step,
     generator_step,
 )
+from tests.unit.training.players import (
+    make_batch,
+    make_objective,
+    make_state,
+    make_tools,
+    play_of,
+)
 
 NUM_WORKERS = 2
 BATCH_SIZES = (2, 3)
 GAMES = {
     "relativistic": AdversarialConfig(gamma=1.0, weight=0.5),
     "nonsaturating": AdversarialConfig(loss="nonsaturating", gamma=1.0, weight=0.5),
+    "wasserstein": AdversarialConfig(loss="wasserstein", weight=0.5),
 }
-FULL = torch.autocast("cpu", enabled=False)
 Outcome = dict[str, list[Tensor] | dict[str, float]]
-
-
-def make_state() -> TrainingState:
-    torch.manual_seed(0)
-    generator = CompactGenerator(CompactConfig(num_features=4, num_convs=1, scale=2))
-    return new_state(generator, UNetDiscriminator(UNetConfig(num_features=4)))
-
-
-def make_batch(indices: range) -> Batch:
-    rngs = [torch.Generator().manual_seed(index) for index in indices]
-    return Batch(
-        degraded=torch.stack([torch.rand(3, 8, 8, generator=rng) for rng in rngs]),
-        reference=torch.stack([torch.rand(3, 16, 16, generator=rng) for rng in rngs]),
-    )
 
 
 def gradients(state: TrainingState, name: str) -> list[Tensor]:
@@ -56,13 +48,16 @@ def gradients(state: TrainingState, name: str) -> list[Tensor]:
 def run_steps(batch: Batch, game: str, average: AverageGradients) -> dict[str, Outcome]:
     """Each step from fresh networks: the losses and gradients that it came to."""
     outcomes: dict[str, Outcome] = {}
+    play = play_of(GAMES[game])
     for name, step in (
         ("fidelity", fidelity_step),
-        ("discriminator", partial(discriminator_step, game=GAMES[game])),
-        ("generator", partial(generator_step, game=GAMES[game])),
+        ("discriminator", partial(discriminator_step, play=play)),
+        ("generator", partial(generator_step, play=play)),
     ):
         state = make_state()
-        losses = step(state, batch, average, FULL)
+        objective = make_objective(ObjectiveConfig(texture=0.8))
+        tools = make_tools(state, average_gradients=average, objective=objective)
+        losses = step(state, [batch], tools=tools)
         moved = "discriminator" if name == "discriminator" else "generator"
         outcomes[name] = {"losses": losses, "gradients": gradients(state, moved)}
     return outcomes

@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ganray.errors import TrainingError
-from ganray.models.compact import CompactConfig, CompactGenerator
-from ganray.models.unet_discriminator import UNetConfig, UNetDiscriminator
 from ganray.training.config import (
     AdversarialStageConfig,
     LoopConfig,
@@ -18,9 +16,13 @@ from ganray.training.config import (
     StagesConfig,
     WarmupConfig,
 )
-from ganray.training.loop import Hooks, Metrics, keep_gradients, stage_at, train
-from ganray.training.state import TrainingState, encode_state, new_state, restore_state
+from ganray.training.loop import Hooks, Metrics, keep_gradients, train
+from ganray.training.monitor import StabilityConfig
+from ganray.training.reactions import Event
+from ganray.training.schedule import stage_at
+from ganray.training.state import TrainingState, encode_state, restore_state
 from ganray.training.steps import Batch
+from tests.unit.training.players import make_batch, make_objective, make_state
 
 
 def make_config(fidelity: int = 2, warmup: int = 2, adversarial: int = 2, **changes) -> LoopConfig:
@@ -32,20 +34,17 @@ def make_config(fidelity: int = 2, warmup: int = 2, adversarial: int = 2, **chan
     return LoopConfig(stages=stages, batch_size=2, ema_decay=0.5, **changes)
 
 
-def make_state(seed: int = 0) -> TrainingState:
-    torch.manual_seed(seed)
-    generator = CompactGenerator(CompactConfig(num_features=4, num_convs=1, scale=2))
-    return new_state(generator, UNetDiscriminator(UNetConfig(num_features=4)))
-
-
 def batches_from(step: int) -> Iterator[Batch]:
     while True:
-        rng = torch.Generator().manual_seed(step)
-        yield Batch(
-            degraded=torch.rand(2, 3, 8, 8, generator=rng),
-            reference=torch.rand(2, 3, 16, 16, generator=rng),
-        )
+        yield make_batch(range(2 * step, 2 * step + 2))
         step += 1
+
+
+def run(state: TrainingState, batches: Iterator[Batch], config: LoopConfig, hooks: Hooks):  # type: ignore[no-untyped-def]
+    return train(state, batches, config, hooks, make_objective(config.objective))
+
+
+UNWATCHED = StabilityConfig(enabled=False)
 
 
 @dataclass
@@ -53,6 +52,7 @@ class Recorder:
     """Keeps what a training asks of its surroundings."""
 
     logged: list[Metrics] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     saved: dict[int, bytes] = field(default_factory=dict)
     validated: list[nn.Module] = field(default_factory=list)
 
@@ -63,7 +63,9 @@ class Recorder:
             average_values=lambda losses: {name: float(v) for name, v in losses.items()},
             validate=self.validate,
             log=self.logged.append,
+            event=self.events.append,
             checkpoint=self.save,
+            stopping=lambda: False,
         )
 
     def validate(self, generator: nn.Module) -> dict[str, float]:
@@ -138,7 +140,7 @@ def test_a_stage_of_one_step_has_its_first_learning_rate() -> None:
 def test_each_stage_moves_its_own_networks(stages: tuple[int, int, int], moved: set[str]) -> None:
     state = make_state()
     before = tensors(state)
-    train(state, batches_from(0), make_config(*stages), Recorder().hooks)
+    run(state, batches_from(0), make_config(*stages), Recorder().hooks)
     assert state.step == 2
     assert changed(before, state) == moved
 
@@ -152,7 +154,7 @@ def test_both_optimizers_have_the_learning_rate_of_the_step() -> None:
         seen.append([optimizer.param_groups[0]["lr"] for optimizer in optimizers])
         return {name: float(value) for name, value in losses.items()}
 
-    train(state, batches_from(0), config, replace(recorder.hooks, average_values=average))
+    run(state, batches_from(0), config, replace(recorder.hooks, average_values=average))
     rates = [stage_at(config.stages, step)[1] for step in range(6)]
     assert seen[:6] == [[rate, rate] for rate in rates]
     assert [line["learning_rate"] for line in recorder.logged if "stage" in line] == rates
@@ -162,11 +164,11 @@ def test_both_optimizers_have_the_learning_rate_of_the_step() -> None:
 def test_an_interrupted_training_goes_on_bit_by_bit(interrupted_at: int) -> None:
     config = make_config(checkpoint_every=1)
     recorder = Recorder()
-    whole = train(make_state(), batches_from(0), config, recorder.hooks)
+    whole = run(make_state(), batches_from(0), config, recorder.hooks)
     resumed = make_state(seed=1)
     restore_state(resumed, recorder.saved[interrupted_at], "memory")
     assert resumed.step == interrupted_at
-    train(resumed, batches_from(interrupted_at), config, Recorder().hooks)
+    run(resumed, batches_from(interrupted_at), config, Recorder().hooks)
     assert changed(tensors(whole), resumed) == set()
     for name in ("generator_optimizer", "discriminator_optimizer"):
         one, other = (getattr(state, name).state_dict() for state in (whole, resumed))
@@ -178,14 +180,14 @@ def test_a_finished_training_does_nothing_more() -> None:
     state.step = config.stages.total_steps
     recorder = Recorder()
     before = tensors(state)
-    train(state, iter([]), config, recorder.hooks)
+    run(state, iter([]), config, recorder.hooks)
     assert changed(before, state) == set() and recorder == Recorder()
 
 
 def test_logs_validations_and_checkpoints_come_when_asked_for_and_at_the_end() -> None:
     state, recorder = make_state(), Recorder()
     config = make_config(3, 2, 2, log_every=2, validate_every=3, checkpoint_every=4)
-    train(state, batches_from(0), config, recorder.hooks)
+    run(state, batches_from(0), config, recorder.hooks)
     assert [line["step"] for line in recorder.logged if "stage" in line] == [2, 4, 6, 7]
     assert [line["step"] for line in recorder.logged if "validation_psnr_y" in line] == [3, 6, 7]
     assert sorted(recorder.saved) == [4, 7]
@@ -194,15 +196,17 @@ def test_logs_validations_and_checkpoints_come_when_asked_for_and_at_the_end() -
 
 def test_a_line_of_metrics_names_the_losses_of_its_stage() -> None:
     recorder = Recorder()
-    train(make_state(), batches_from(0), make_config(1, 1, 1, log_every=1), recorder.hooks)
+    run(make_state(), batches_from(0), make_config(1, 1, 1, log_every=1), recorder.hooks)
     common = {"step", "stage", "learning_rate", "patches_per_second", "waiting"}
-    judge = {"discriminator", "r1", "r2", "gap"}
+    judge = {"discriminator", "r1", "r2", "gap", "sign", "strength", "discriminator_gradient"}
+    maker = {"pixel", "relative_error", "generator_gradient"}
+    terms = {"ms_ssim", "feature_matching", "adversarial", "texture"}
     lines = [line for line in recorder.logged if "stage" in line]
-    assert [set(line) - common for line in lines] == [
-        {"pixel"},
-        judge,
-        judge | {"pixel", "adversarial"},
-    ]
+    named = [{name for name in line if not name.startswith("time_")} - common for line in lines]
+    assert named == [maker, judge, judge | maker | terms]
+    for line, parts in zip(lines, (3, 5, 5), strict=True):
+        shares = [value for name, value in line.items() if name.startswith("time_")]
+        assert len(shares) >= parts and sum(shares) == pytest.approx(1)
     for line in lines:
         assert common <= set(line) and float(line["patches_per_second"]) > 0
         assert 0 <= float(line["waiting"]) <= 1
@@ -217,13 +221,13 @@ def test_a_loss_that_is_not_finite_stops_the_training_before_a_checkpoint(
         good = batches_from(0)
         yield next(good)
         bad = next(good)
-        yield Batch(bad.degraded, bad.reference * math.nan)
+        yield replace(bad, reference=bad.reference * math.nan)
         yield next(good)
 
     recorder = Recorder()
-    config = make_config(*stages, log_every=log_every, checkpoint_every=1)
+    config = make_config(*stages, log_every=log_every, checkpoint_every=1, stability=UNWATCHED)
     with pytest.raises(TrainingError, match=r"diverged at step 2: .*=nan.*lower the learning rate"):
-        train(make_state(), broken(), config, recorder.hooks)
+        run(make_state(), broken(), config, recorder.hooks)
     assert sorted(recorder.saved) == [1]
 
 
@@ -234,12 +238,88 @@ def test_a_gradient_that_is_not_finite_never_reaches_a_checkpoint(
     stages: tuple[int, int, int], name: str
 ) -> None:
     recorder = Recorder()
-    config = make_config(*stages, checkpoint_every=1)
+    config = make_config(*stages, checkpoint_every=1, stability=UNWATCHED)
 
     def explode(parameters) -> None:  # type: ignore[no-untyped-def]
         next(iter(parameters)).grad.fill_(math.nan)
 
     hooks = replace(recorder.hooks, average_gradients=explode)
-    with pytest.raises(TrainingError, match=f"diverged at step 1: {name}_weights=nan"):
-        train(make_state(), batches_from(0), config, hooks)
+    with pytest.raises(TrainingError, match=f"diverged at step 1: {name}_gradient=nan"):
+        run(make_state(), batches_from(0), config, hooks)
     assert recorder.saved == {}
+
+
+def poisoned(batches: Iterator[Batch], steps: set[int]) -> Iterator[Batch]:
+    for step, batch in enumerate(batches):
+        yield replace(batch, reference=batch.reference * math.nan) if step in steps else batch
+
+
+@pytest.mark.parametrize("stages", [(8, 0, 0), (0, 8, 0), (0, 0, 8)])
+def test_a_poisoned_batch_is_skipped_by_name_and_changes_no_weight(
+    stages: tuple[int, int, int],
+) -> None:
+    state, recorder = make_state(), Recorder()
+    config = make_config(*stages, log_every=1)
+    run(state, poisoned(batches_from(0), {3}), config, recorder.hooks)
+    assert {(event["step"], event["event"], event["reason"]) for event in recorder.events} == {
+        (4, "skipped", "non_finite")
+    }
+    assert all(torch.isfinite(tensor).all() for tensor in tensors(state).values())
+    assert all(
+        math.isfinite(value)
+        for line in recorder.logged
+        for value in line.values()
+        if isinstance(value, float)
+    )
+
+
+def test_batches_that_are_poisoned_without_end_stop_with_the_generator_of_before() -> None:
+    state, recorder = make_state(), Recorder()
+    stability = StabilityConfig(patience=2, snapshot_every=5, max_rollbacks=2)
+    config = make_config(200, 0, 0, stability=stability)
+    run(state, poisoned(batches_from(0), set(range(20, 200))), config, recorder.hooks)
+    events = [event["event"] for event in recorder.events]
+    assert events[-1] == "stopped" and events.count("rolled_back") == 2
+    assert state.step < 30
+    assert all(torch.isfinite(tensor).all() for tensor in tensors(state).values())
+    assert max(recorder.saved) == state.step
+
+
+def test_a_training_that_is_asked_to_stop_ends_in_a_state_to_go_on_from() -> None:
+    whole, stopped, resumed = make_state(), make_state(), make_state(seed=1)
+    run(whole, batches_from(0), make_config(4, 2, 2), Recorder().hooks)
+    hooks = replace(Recorder().hooks, stopping=lambda: stopped.step == 3)
+    run(stopped, batches_from(0), make_config(4, 2, 2), hooks)
+    assert stopped.step == 3
+    restore_state(resumed, encode_state(stopped), "memory")
+    run(resumed, batches_from(3), make_config(4, 2, 2), Recorder().hooks)
+    assert changed(tensors(whole), resumed) == set()
+
+
+def test_an_interrupted_training_remembers_what_the_ladder_had_changed() -> None:
+    stability = StabilityConfig(patience=2, snapshot_every=5)
+    config = make_config(60, 0, 0, stability=stability, checkpoint_every=30)
+    bad = {20, 21, 22}
+    whole, recorder = make_state(), Recorder()
+    run(whole, poisoned(batches_from(0), bad), config, recorder.hooks)
+    resumed = make_state(seed=1)
+    restore_state(resumed, recorder.saved[30], "memory")
+    run(resumed, batches_from(30), config, Recorder().hooks)
+    assert changed(tensors(whole), resumed) == set()
+    assert resumed.monitor["ladder"]["num_rollbacks"] == 1
+
+
+def test_the_average_soon_forgets_random_weights() -> None:
+    state = make_state()
+    config = make_config(30, 0, 0).model_copy(update={"ema_decay": 0.999})
+    run(state, batches_from(0), config, Recorder().hooks)
+    first = make_state()
+    pairs = zip(
+        first.generator.parameters(),
+        state.generator.parameters(),
+        state.generator_ema.parameters(),
+        strict=True,
+    )
+    for begin, end, average in pairs:
+        if float((end - begin).abs().max()) > 0:
+            assert float((average - end).norm()) < 0.5 * float((begin - end).norm())

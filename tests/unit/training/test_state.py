@@ -1,3 +1,4 @@
+import hashlib
 import io
 import pickle
 
@@ -7,8 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ganray.errors import CheckpointError
-from ganray.training.state import TrainingState, encode_state, new_state, restore_state
+from ganray.errors import CheckpointError, DamagedError
+from ganray.training.state import (
+    MAGIC,
+    TrainingState,
+    encode_snapshot,
+    encode_state,
+    new_state,
+    restore_state,
+    take_snapshot,
+)
 
 PARTS = (
     *("generator", "discriminator", "generator_ema"),
@@ -28,6 +37,7 @@ def make_state(seed: int, width: int = 2) -> TrainingState:
         optimizer.step()
     state.update_ema(0.5)
     state.step = seed
+    state.monitor = {"losses": [0.5, seed], "stage": "warmup"}
     return state
 
 
@@ -42,7 +52,10 @@ def tensors_of(state: TrainingState) -> list[torch.Tensor]:
 
 def same(one: TrainingState, other: TrainingState) -> bool:
     pairs = zip(tensors_of(one), tensors_of(other), strict=True)
-    return all(torch.equal(a, b) for a, b in pairs) and one.step == other.step
+    return all(torch.equal(a, b) for a, b in pairs) and (one.step, one.monitor) == (
+        other.step,
+        other.monitor,
+    )
 
 
 def test_a_new_state_begins_at_step_zero_with_the_average_at_the_generator() -> None:
@@ -68,6 +81,23 @@ def test_the_average_is_its_formula(decay: float) -> None:
         assert torch.equal(weight, old)
 
 
+def test_a_snapshot_is_not_changed_by_later_steps() -> None:
+    state, fresh = make_state(5), make_state(6)
+    before = encode_state(state)
+    snapshot = take_snapshot(state)
+    for name in ("generator", "discriminator", "generator_ema"):
+        for parameter in getattr(state, name).parameters():
+            parameter.data.add_(1)
+    for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
+        optimizer.step()
+    state.monitor["losses"].append(9)
+    restore_state(fresh, before, "memory")
+    restored = make_state(7)
+    restore_state(restored, encode_snapshot(snapshot), "memory")
+    assert same(fresh, restored)
+    assert not same(fresh, state)
+
+
 def test_a_round_trip_keeps_every_tensor_and_the_step() -> None:
     state, fresh = make_state(5), make_state(6)
     assert not same(state, fresh)
@@ -79,10 +109,14 @@ def test_a_round_trip_keeps_every_tensor_and_the_step() -> None:
     )
 
 
+def seal(payload: bytes) -> bytes:
+    return MAGIC + hashlib.sha256(payload).digest() + payload
+
+
 def encode_anything(content: object) -> bytes:
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    return buffer.getvalue()
+    return seal(buffer.getvalue())
 
 
 class Trap:
@@ -97,15 +131,27 @@ class Trap:
     [
         b"",
         b"no training state",
-        pickle.dumps({"step": 3}),
-        pickle.dumps(Trap()),
+        seal(b""),
+        seal(pickle.dumps({"step": 3})),
+        seal(pickle.dumps(Trap())),
         encode_anything(Trap()),
         encode_anything({"step": 3}),
         encode_anything([1, 2]),
         encode_anything({"step": 3} | dict.fromkeys(PARTS, 7)),
         encode_state(make_state(1, width=4)),
     ],
-    ids=["empty", "text", "pickle", "trap", "saved trap", "parts", "list", "numbers", "network"],
+    ids=[
+        "empty",
+        "text",
+        "no payload",
+        "pickle",
+        "trap",
+        "saved trap",
+        "parts",
+        "list",
+        "numbers",
+        "network",
+    ],
 )
 def test_what_is_no_state_of_this_training_is_refused(data: bytes) -> None:
     with pytest.raises(
@@ -116,7 +162,22 @@ def test_what_is_no_state_of_this_training_is_refused(data: bytes) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0, 0.999))
-def test_a_truncated_state_is_refused(fraction: float) -> None:
+def test_a_truncated_state_is_damaged(fraction: float) -> None:
     data = encode_state(make_state(0))
-    with pytest.raises(CheckpointError):
+    with pytest.raises(DamagedError):
         restore_state(make_state(0), data[: int(len(data) * fraction)], "file")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0, 0.999), st.integers(1, 255))
+def test_one_wrong_byte_anywhere_is_noticed(position: float, change: int) -> None:
+    data = bytearray(encode_state(make_state(0)))
+    data[int(len(data) * position)] ^= change
+    with pytest.raises(DamagedError):
+        restore_state(make_state(0), bytes(data), "file")
+
+
+def test_the_state_of_another_network_is_whole_but_refused() -> None:
+    with pytest.raises(CheckpointError) as refused:
+        restore_state(make_state(0), encode_state(make_state(1, width=4)), "file")
+    assert not isinstance(refused.value, DamagedError)

@@ -1,0 +1,68 @@
+"""Validation during a training: every worker measures some of the images, all know all values."""
+
+from statistics import fmean
+
+import torch
+from torch import nn
+
+from ganray.models.checkpoint import (
+    Provenance,
+    build_generator,
+    decode_checkpoint,
+    encode_checkpoint,
+)
+from ganray.pipelines.pairs import measure_restorer, synthesise_pair
+from ganray.pipelines.train_config import TrainPlan
+from ganray.restoration import Restorer, RestorerConfig
+from ganray.storage import open_store
+from ganray.training.distributed import sum_over_workers
+from ganray.training.samples import Share
+
+VALIDATION_METRICS = ("psnr_y", "ssim_y")
+
+
+def measure_validation(
+    plan: TrainPlan, generator: nn.Module, share: Share, device: torch.device
+) -> dict[str, float]:
+    """Means of the validation metrics, through the same Restorer that restores archives.
+
+    Every worker calls it and gets the same. A table of all images is summed, to which each
+    worker brings its own rows, so that the means do not depend on the number of workers.
+    """
+    keys = plan.validation_keys
+    if not keys:
+        return {}
+    table = torch.zeros(len(keys), len(VALIDATION_METRICS), 2, dtype=torch.float64)
+    restorer = _restorer(plan, generator, device)
+    for row in range(share.rank, len(keys), share.num_workers):
+        values = _measure(plan, restorer, keys[row])
+        for column, name in enumerate(VALIDATION_METRICS):
+            if (value := values[name]) is not None:
+                table[row, column] = torch.tensor([value, 1.0], dtype=torch.float64)
+    if share.num_workers > 1:
+        table = table.to(device)
+        sum_over_workers(table)
+    known: dict[str, list[float]] = {name: [] for name in VALIDATION_METRICS}
+    for image in table.tolist():
+        for name, (value, is_known) in zip(VALIDATION_METRICS, image, strict=True):
+            known[name] += [value] if is_known else []
+    return {f"validation_{name}": fmean(each) for name, each in known.items() if each}
+
+
+def _measure(plan: TrainPlan, restorer: Restorer, key: str) -> dict[str, float | None]:
+    pair = synthesise_pair(
+        open_store(plan.config.validation),
+        key,
+        plan.config.degradation,
+        bands=plan.samples.bands,
+        scale=plan.samples.scale,
+        seed=plan.config.seed,
+    )
+    return measure_restorer(restorer, pair, VALIDATION_METRICS)
+
+
+def _restorer(plan: TrainPlan, generator: nn.Module, device: torch.device) -> Restorer:
+    _, network = build_generator(plan.architecture, plan.network)
+    data = encode_checkpoint(generator, plan.architecture, network, Provenance("", {}))
+    checkpoint = decode_checkpoint(data, "the generator in training")
+    return Restorer(checkpoint, RestorerConfig(device=str(device)))
