@@ -32,8 +32,9 @@ NUM_SAMPLES = 2500
 class Mixture:
     """Gaussians of equal weight and of one deviation.
 
-    `means` are (K, 2); `extent` is the largest coordinate of a mean. Networks work on points divided by it, as on
-    images in −1 to 1, so that one learning rate and one γ serve mixtures of any size.
+    `means` are (K, 2); `extent` is the largest coordinate of one. Networks work on points
+    divided by it, as on images in −1 to 1, so that one learning rate and one γ serve mixtures
+    of any size.
     """
 
     means: Tensor
@@ -72,7 +73,8 @@ class Ensemble(nn.Module):
             values = torch.baddbmm(bias, values, weight)
             if index < len(self.weights) - 1:
                 values = self.activation(values)
-        return values.flatten(0, 1)
+        flat: Tensor = values.flatten(0, 1)
+        return flat
 
 
 def train_points(rule: Rule, mixture: Mixture, pace: Pace, seeds: Sequence[int]) -> list[Coverage]:
