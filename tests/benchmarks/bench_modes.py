@@ -91,6 +91,7 @@ PUBLISHED = {
         ("DCGAN (PacGAN, tables 2 and 3)", "78.9 to 99", "", "3.4 to 4.5"),
         ("VEEGAN (PacGAN, table 2)", "150", "", "2.95"),
         ("PacDCGAN2 (PacGAN, table 2)", "1000", "", "0.06"),
+        ("Unrolled GAN (PacGAN, table 2)", "48.7", "", ""),
         ("nonsaturating + R1+R2 (R3GAN)", "693", "", "0.927"),
         ("relativistic + R1+R2 (R3GAN)", "1000", "", "0.078"),
     ),
@@ -217,14 +218,17 @@ def stacked_rows(arguments: argparse.Namespace) -> Iterator[Row]:
 
 
 def describe(row: Row) -> str:
-    modes, modes_error = mean_and_error([each.modes for each in row.coverages])
-    quality, quality_error = mean_and_error([100 * each.high_quality for each in row.coverages])
-    kl, kl_error = mean_and_error([each.kl for each in row.coverages])
-    shown = f"{quality:.1f} ± {quality_error:.1f} %" if row.benchmark in MIXTURES else ""
-    return (
-        f"{row.name:<38}{f'{modes:.1f} ± {modes_error:.1f}':>14}{shown:>17}"
-        f"{f'{kl:.3f} ± {kl_error:.3f}':>17}{row.seconds:8.0f} s"
-    )
+    modes = with_error([each.modes for each in row.coverages], 1)
+    quality = with_error([100 * each.high_quality for each in row.coverages], 1) + " %"
+    kl = with_error([each.kl for each in row.coverages], 3)
+    shown = quality if row.benchmark in MIXTURES else ""
+    return f"{row.name:<38}{modes:>14}{shown:>17}{kl:>17}{row.seconds:8.0f} s"
+
+
+def with_error(values: Sequence[float], digits: int) -> str:
+    """The mean, with its standard error where there is more than one value."""
+    mean, error = mean_and_error(values)
+    return f"{mean:.{digits}f}" + (f" ± {error:.{digits}f}" if len(values) > 1 else "")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 After VEEGAN (Srivastava et al. 2017) and PacGAN (Lin et al. 2018): 128,000 fixed triples of
 28×28 digits, z uniform of 100, batch 64, Adam 2e-4 with β1 .5, 26,000 samples, each of whose
 channels a classifier reads. The classifier is trained here, on the digits alone, and the same
-reading of real triples gives the floor of the divergence.
+reading of fresh triples of real digits gives the floor of the divergence.
 
 Both networks are PacGAN's DCGAN. Under a gradient penalty the discriminator has no
 normalisation, since a batch's statistics make one sample's gradient depend on the others.
@@ -45,9 +45,9 @@ class StackedArchive:
     classifier: nn.Module
     accuracy: float
 
-    def images(self, chosen: Tensor) -> Tensor:
-        """The images (B,3,28,28) of the triples of these numbers."""
-        return self.digits.images[self.triples[chosen], 0]
+    def stack(self, triples: Tensor) -> Tensor:
+        """The images (B,3,28,28) of triples (B,3) of digits."""
+        return self.digits.images[triples, 0]
 
 
 def read_digits(folder: Path, part: str, device: torch.device) -> Digits:
@@ -157,7 +157,7 @@ def train_stacked(
     rng = torch.Generator(device).manual_seed(seed)
     for index in range(pace.num_steps):
         chosen = torch.randint(NUM_TRIPLES, (pace.batch,), generator=rng, device=device)
-        game.step(index, archive.images(chosen), draw_noise(pace.batch, rng))
+        game.step(index, archive.stack(archive.triples[chosen]), draw_noise(pace.batch, rng))
     return generator
 
 
@@ -175,13 +175,15 @@ def generated_coverage(
 
 
 def real_coverage(archive: StackedArchive, num_samples: int, seed: int) -> Coverage:
-    """Of real triples: what a perfect generator scores."""
+    """Of fresh triples of real digits: what a perfect generator scores."""
     device = archive.triples.device
-    rng = torch.Generator(device).manual_seed(seed)
+    rng = torch.Generator(device).manual_seed(seed + NUM_MODES)
 
     def draw(number: int) -> Tensor:
-        chosen = torch.randint(NUM_TRIPLES, (number,), generator=rng, device=device)
-        return archive.images(chosen)
+        size = (number, 3)
+        return archive.stack(
+            torch.randint(len(archive.digits.labels), size, generator=rng, device=device)
+        )
 
     return _coverage(draw, archive, num_samples)
 
