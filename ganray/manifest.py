@@ -14,7 +14,7 @@ from ganray.codecs.geo import describe_geo, is_geo
 from ganray.codecs.video import VideoSource, probe_video
 from ganray.config import Section
 from ganray.errors import CodecError, MissingExtraError, StorageError, UnreachableError
-from ganray.raster.image import Profile
+from ganray.raster.image import Profile, ValueRange
 from ganray.storage import ObjectInfo, Store
 
 HEADER_BYTES = 64 * 1024
@@ -54,6 +54,14 @@ class Input:
     width: int
     num_frames: int = 1
     """Of a film, as its header says, or about as many."""
+    has_alpha: bool = False
+    value_range: ValueRange | None = None
+    """The stored values that are 0 and 1 to a generator, as in `Profile`."""
+
+    @property
+    def num_colours(self) -> int:
+        """Bands besides alpha."""
+        return self.num_bands - self.has_alpha
 
     @property
     def num_pixels(self) -> int:
@@ -116,6 +124,8 @@ def probe_input(store: Store, info: ObjectInfo, codecs: Codecs = DEFAULTS) -> In
         height=height,
         width=width,
         num_frames=num_frames,
+        has_alpha=profile.alpha is not None,
+        value_range=profile.value_range,
     )
 
 

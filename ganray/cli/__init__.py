@@ -17,7 +17,9 @@ from ganray.errors import ConfigError, GanrayError
 COMMANDS = {
     "restore": "restore an archive: [CONFIG.yaml] [key=value …] [--plan]",
     "train": "train a generator: [CONFIG.yaml] [key=value …] [--plan]",
+    "shard": "cut an archive into shards to train on: [CONFIG.yaml] [key=value …] [--plan]",
     "evaluate": "measure generators against bicubic: [CONFIG.yaml] [key=value …]",
+    "preview": "what a degradation does to images: [CONFIG.yaml] [key=value …]",
     "status": "counts and state of a target: TARGET [--json]",
     "ledger": "one line per input: TARGET [--json]",
     "verify": "audit the archive against a target: TARGET [--json] [--repair]",
@@ -64,8 +66,12 @@ def _command(name: str) -> Callable[[Sequence[str]], int]:
             from ganray.cli.restore import restore as command
         case "train":
             from ganray.cli.train import train as command
+        case "shard":
+            from ganray.cli.shard import shard as command
         case "evaluate":
             from ganray.cli.evaluate import evaluate as command
+        case "preview":
+            from ganray.cli.preview import preview as command
         case "status":
             from ganray.cli.target import status as command
         case "ledger":

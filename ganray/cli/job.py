@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from ganray.cli.exit_codes import DONE
 from ganray.cli.terminal import say
@@ -22,7 +22,8 @@ class Job(Generic[SectionT]):
     """A command that has a configuration, and what a user is told of it.
 
     `sources` maps each key that names an archive to the key that selects files of it, or to
-    nothing; `target` is the key of what is written. `plan` says what `--plan` prints, if anything.
+    nothing; `target` is the key of what is written, a folder or a file (`writes`). `plan` says
+    what `--plan` prints, if anything.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Job(Generic[SectionT]):
     sources: Mapping[str, str]
     target: str
     plan: str = ""
+    writes: Literal["folder", "file"] = "folder"
 
     @property
     def usage(self) -> str:
@@ -89,7 +91,7 @@ def _may_be_yaml(word: str) -> bool:
 
 
 def _require_folders(job: Job[SectionT], config: SectionT) -> None:
-    """A file in place of a folder is an error before anything is read or written."""
+    """What is no folder, or one in a file's place, is an error before anything is read."""
     for key, include in job.sources.items():
         uri: str = getattr(config, key)
         if _is_file(uri):
@@ -103,7 +105,10 @@ def _require_folders(job: Job[SectionT], config: SectionT) -> None:
                 f"{shlex.join(words)}"
             )
     uri = getattr(config, job.target)
-    if _is_file(uri):
+    if job.writes == "file":
+        if not uri.startswith("s3://") and Path(uri).is_dir():
+            raise ConfigError(f"{job.target}={uri} is a folder; expected a file: add its name")
+    elif _is_file(uri):
         raise ConfigError(
             f"{job.target}={uri} is a file; expected a folder, which is made if there is none, or "
             "an s3:// URI: name another"

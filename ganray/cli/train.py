@@ -7,14 +7,19 @@ from ganray.cli.exit_codes import DONE
 from ganray.cli.job import Job, print_help, read_config, wants_help
 from ganray.cli.terminal import counted, say
 from ganray.pipelines.train import run_training
-from ganray.pipelines.train_config import TrainConfig, plan_training
+from ganray.pipelines.train_config import TrainConfig, TrainPlan, plan_training
 
 JOB = Job(
     name="train",
     config=TrainConfig,
     purpose="Train a generator on good images, which are degraded to make the pairs.",
     example="ganray train archive=my-photos validation=my-others output=my-training",
-    sources={"archive": "selection.include", "validation": ""},
+    sources={
+        "archive": "selection.include",
+        "degraded": "",
+        "validation": "",
+        "validation_degraded": "",
+    },
     target="output",
     plan="prints steps, images and workers, and trains nothing.",
 )
@@ -29,10 +34,14 @@ def train(words: Sequence[str]) -> int:
     say(
         f"{counted(plan.total_steps, 'step')} of {config.batch_size} patches from "
         f"{plan.trained_on}, "
-        f"x{plan.samples.scale}, degradation {plan.samples.recipe.name}, "
+        f"x{plan.samples.scale}, {_degradation(plan)}, "
         + (counted(config.workers.max, "worker") if config.workers.max else "in this process")
     )
+    for note in plan.data.notes:
+        say(note)
     if plan_only:
+        for item in plan.data.skipped:
+            say(_skipped(item.key, item.reason))
         say("nothing was written")
         return DONE
     result = run_training(plan, lambda line: _say_line(line, plan.total_steps))
@@ -41,6 +50,17 @@ def train(words: Sequence[str]) -> int:
     else:
         say(f"trained {counted(result.steps_done, 'step')}: {result.generator}")
     return DONE
+
+
+def _degradation(plan: TrainPlan) -> str:
+    recipe = plan.samples.recipe
+    if recipe is None:
+        return f"pairs with {plan.config.degraded}, nothing is synthesised"
+    return f"degradation {recipe.name}"
+
+
+def _skipped(key: str, reason: str) -> str:
+    return f"warning: skipped {key}: {reason}"
 
 
 def _say_line(line: Mapping[str, Any], total_steps: int) -> None:
@@ -57,6 +77,8 @@ def event_line(event: Mapping[str, Any]) -> str:
         case "resumed":
             workers = counted(event["workers"], "worker")
             return f"going on from {event['checkpoint']} with {workers}"
+        case "skipped":
+            return _skipped(event["key"], event["reason"])
     details = [f"{k}={v}" for k, v in event.items() if k not in ("event", "step")]
     return "  ".join([f"step {event['step']}", event["event"], *details])
 

@@ -158,7 +158,7 @@ def _spot(step: Spots, rng: np.random.Generator, size: tuple[int, int], zoom: fl
 
 
 def _hair(step: Hair, rng: np.random.Generator, size: tuple[int, int], zoom: float) -> Marks:
-    bend = rng.normal(0, 1.2)
+    bend = rng.normal(0, 0.7)
     extent = rng.uniform(*step.extent) * zoom
     line = wandering(rng, _place(rng, size), extent, bend=bend, jitter=0.04 / math.sqrt(zoom))
     radius = np.full(len(line), rng.uniform(*step.width) * zoom / 2)
@@ -181,15 +181,15 @@ def _missing(step: Missing, rng: np.random.Generator, size: tuple[int, int], zoo
     if rng.random() < 0.5:
         return _blob(step, rng, size, radius)
     extent = radius * rng.uniform(4, 12)
-    bend = rng.normal(0, 1.5)
+    bend = rng.normal(0, 0.8)
     line = wandering(rng, _place(rng, size), extent, bend=bend, jitter=0.5 / math.sqrt(radius * 8))
     spaced = line[:: max(1, int(radius / 4))]
     return _line(step, rng, spaced, np.full(len(spaced), radius / 2))
 
 
 def _blob(step: Damage, rng: np.random.Generator, size: tuple[int, int], radius: float) -> Marks:
-    """A circle whose outline is bent by waves of two, three and four periods."""
-    amplitudes = rng.dirichlet((2,) + (1,) * (LOBES - 1)) * rng.uniform(0.1, MOST_LOBE)
+    """A circle whose outline is bent by waves, the longest the strongest."""
+    amplitudes = rng.dirichlet((4,) + (1,) * (LOBES - 1)) * rng.uniform(0.1, MOST_LOBE)
     lobes = np.stack([amplitudes, rng.uniform(0, 2 * math.pi, LOBES)], axis=1)[None]
     disc = _line(step, rng, np.array([_place(rng, size)]), np.array([radius]))
     return replace(disc, lobes=lobes)

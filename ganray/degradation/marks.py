@@ -15,9 +15,9 @@ from torch import Tensor
 
 Floats = NDArray[np.float64]
 
-LOBES = 3
+LOBES = 5
 # How far the outline of a blob may leave its circle: the sum of its lobes' amplitudes.
-MOST_LOBE = 0.6
+MOST_LOBE = 0.5
 EDGE_PIXELS = 1.0
 MOST_VALUES_AT_ONCE = 2**20
 

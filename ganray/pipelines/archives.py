@@ -1,7 +1,6 @@
 """Archives as jobs name them: a URI, a folder, or a part of the embedded sample."""
 
 import getpass
-import logging
 import os
 import tempfile
 from dataclasses import dataclass
@@ -9,13 +8,12 @@ from pathlib import Path
 
 from ganray import __version__
 from ganray.codecs import photo
-from ganray.errors import EmptyArchiveError
+from ganray.codecs.catalog import DEFAULTS, Codecs, is_video
+from ganray.errors import ConfigError, EmptyArchiveError
 from ganray.manifest import Input, Selection, Unreadable, list_images, probe_all
 from ganray.models.checkpoint import is_catalog_name
 from ganray.sample import write_sample
 from ganray.storage import PREFLIGHT, Store, open_store
-
-logger = logging.getLogger(__name__)
 
 SAMPLE = "sample:"
 
@@ -48,34 +46,42 @@ def open_archive(uri: str) -> Store:
     return open_store(uri)
 
 
+def require_apart(source: str, target: str, *, names: tuple[str, str]) -> None:
+    """Raise ConfigError if what is written would stand among what is read; both are absolute."""
+    first, second = (uri.rstrip("/") + "/" for uri in (source, target))
+    if first.startswith(second) or second.startswith(first):
+        read, written = names
+        raise ConfigError(
+            f"{written} {target} and {read} {source} are the same or one lies inside the other; "
+            f"choose a {written} apart from the {read}"
+        )
+
+
 @dataclass(frozen=True)
 class Refused:
-    """An image of an archive that a job cannot use, and why."""
+    """An image of an archive that a job cannot use, and why. `is_small` says that it is sound."""
 
     key: str
     reason: str
+    is_small: bool = False
 
 
 def split_readable(
-    uri: str, selection: Selection, *, smallest_side: int = 1
+    uri: str, selection: Selection, *, smallest_side: int = 1, codecs: Codecs | None = None
 ) -> tuple[list[Input], list[Refused]]:
     """The inputs that can be read and have sides of at least `smallest_side`, and the others.
 
-    Raises EmptyArchiveError if none can.
+    Images of all families are read as `codecs` says, or without it photographs alone. Raises
+    EmptyArchiveError if none can.
     """
     store = open_archive(uri)
     found: list[Input] = []
     refused: list[Refused] = []
-    for item in probe_all(store, list_images(store, selection)):
-        if isinstance(item, Unreadable):
-            refused.append(Refused(item.info.key, str(item.error)))
-        elif item.codec not in photo.SUFFIXES:
-            reason = f"a {item.codec}; expected a photograph: PNG, JPEG, WebP or TIFF"
-            refused.append(Refused(item.key, reason))
-        elif min(item.height, item.width) < smallest_side:
-            reason = f"{item.width}x{item.height} has a side below {smallest_side} pixels"
-            refused.append(Refused(item.key, reason))
-        else:
+    for item in probe_all(store, list_images(store, selection), codecs or DEFAULTS):
+        why = _refuse(item, smallest_side, only_photographs=codecs is None)
+        if why is not None:
+            refused.append(why)
+        elif isinstance(item, Input):
             found.append(item)
     if not found:
         first = f"; {refused[0].key}: {refused[0].reason}" if refused else ""
@@ -86,9 +92,17 @@ def split_readable(
     return found, refused
 
 
-def readable_inputs(uri: str, selection: Selection, *, smallest_side: int = 1) -> list[Input]:
-    """The first part of `split_readable`; the others are logged by name."""
-    found, refused = split_readable(uri, selection, smallest_side=smallest_side)
-    for item in refused:
-        logger.warning("skipped key=%s reason=%s", item.key, item.reason)
-    return found
+def _refuse(
+    item: Input | Unreadable, smallest_side: int, *, only_photographs: bool
+) -> Refused | None:
+    if isinstance(item, Unreadable):
+        return Refused(item.info.key, str(item.error))
+    if only_photographs and item.codec not in photo.SUFFIXES:
+        reason = f"a {item.codec}; expected a photograph: PNG, JPEG, WebP or TIFF"
+        return Refused(item.key, reason)
+    if is_video(item.key):
+        return Refused(item.key, "a film of many frames; extract them as PNG")
+    if min(item.height, item.width) < smallest_side:
+        reason = f"{item.width}x{item.height} has a side below {smallest_side} pixels"
+        return Refused(item.key, reason, is_small=True)
+    return None

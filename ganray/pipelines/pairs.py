@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ganray.codecs.catalog import DEFAULTS, Codecs
 from ganray.degradation.recipe import Recipe, degrade
 from ganray.evaluation.metrics import measure_all
 from ganray.raster.image import FloatPixels, Pixels, from_float, to_float
 from ganray.raster.resample import resize
 from ganray.restoration import Restorer
 from ganray.storage import Store
-from ganray.training.samples import read_reference
+from ganray.training.references import read_reference
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,17 @@ class Pair:
 
 
 def synthesise_pair(
-    store: Store, key: str, recipe: Recipe, *, bands: int, scale: int, seed: int
+    store: Store,
+    key: str,
+    recipe: Recipe,
+    *,
+    bands: int,
+    scale: int,
+    seed: int,
+    codecs: Codecs = DEFAULTS,
 ) -> Pair:
     """Degrade a whole reference; its randomness follows from (seed, key)."""
-    reference = read_reference(store, key, bands)
+    reference = read_reference(store, key, bands, codecs)
     _, height, width = reference.shape
     reference = reference[:, : height - height % scale, : width - width % scale]
     degraded = degrade(

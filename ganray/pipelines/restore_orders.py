@@ -11,10 +11,10 @@ from ganray.codecs.video import VideoProfile
 from ganray.errors import DistrustedError, GanrayError, TooLargeError
 from ganray.ledger import LedgerRow
 from ganray.pipelines.restore_config import RestoreConfig
+from ganray.raster.ranges import ValueRanges
 from ganray.raster.validity import EVERYWHERE, Validity
 from ganray.raster.windows import Grid
 from ganray.restoration.canvas import Part
-from ganray.restoration.generator import ValueRanges
 from ganray.restoration.tiling import Tiling
 
 STAGING_PREFIX = "_ganray/staging/"

@@ -23,6 +23,7 @@ from ganray.pipelines.archives import (
     absolute_generator,
     absolute_uri,
     open_archive,
+    require_apart,
     resolve_archive,
 )
 from ganray.pipelines.restore_config import RestoreConfig
@@ -102,11 +103,16 @@ def prepare(config: RestoreConfig) -> Preparation:
             "reading": _absolute_reading(config.reading),
         }
     )
-    _require_apart(config.source, config.target)
+    require_apart(config.source, config.target, names=("source", "target"))
     if config.geo.stac:
         require_pystac()
     data = read_checkpoint(config.generator, config.reading)
     checkpoint = decode_checkpoint(data, config.generator)
+    if checkpoint.takes_mask:
+        raise ConfigError(
+            f"{config.generator} takes a mask of lost pixels, and an archive holds none; expected "
+            "a generator without one. Restorer.restore(pixels, mask=…) restores a single image"
+        )
     if next(list_images(open_archive(config.source), config), None) is None:
         raise EmptyArchiveError(
             f"{config.source} holds no image that include and exclude select; check the URI and "
@@ -271,16 +277,6 @@ def _absolute_reading(reading: ReadingConfig) -> ReadingConfig:
     if not reading.blend:
         return reading
     return reading.model_copy(update={"blend": absolute_generator(reading.blend)})
-
-
-def _require_apart(source: str, target: str) -> None:
-    """A target inside its source would be restored again the next night."""
-    first, second = (uri.rstrip("/") + "/" for uri in (source, target))
-    if first.startswith(second) or second.startswith(first):
-        raise ConfigError(
-            f"target {target} and source {source} are the same or one lies inside the other; "
-            "choose a target apart from the source"
-        )
 
 
 def _require_target(target: str) -> None:

@@ -14,10 +14,10 @@ from ganray.codecs.tiled_tiff import TiffLayout
 from ganray.errors import TooLargeError, UnsupportedImageError
 from ganray.pipelines.restore_orders import SCENES_PREFIX, Pending, Reader, RestoreJob, Scene
 from ganray.raster.image import Profile
+from ganray.raster.ranges import ValueRanges, choose_ranges
 from ganray.raster.validity import EVERYWHERE
 from ganray.restoration.canvas import Part
-from ganray.restoration.generator import ValueRanges
-from ganray.restoration.presentation import choose_parts, choose_ranges
+from ganray.restoration.presentation import choose_parts
 from ganray.storage import Store
 
 STAGING_COMPRESSION = "zstd"

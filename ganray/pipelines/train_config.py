@@ -1,20 +1,21 @@
 """What the training job is told, and the plan that is made of it before anything starts."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from ganray.degradation.recipe import RecipeField
 from ganray.errors import ConfigError
-from ganray.manifest import Selection
 from ganray.models.checkpoint import Checkpoint, build_generator, load_checkpoint
 from ganray.pipelines.archives import (
     absolute_generator,
     absolute_uri,
-    readable_inputs,
+    require_apart,
     resolve_archive,
 )
+from ganray.pipelines.data_config import AUTO, DataConfig, resolve_validation
+from ganray.pipelines.train_images import Needs
+from ganray.pipelines.train_samples import DataPlan, plan_data
 from ganray.pipelines.workers import WorkersConfig
 from ganray.training.config import (
     DiscriminatorConfig,
@@ -28,29 +29,15 @@ from ganray.training.samples import SamplePlan
 DISCRIMINATOR_STRIDE = 8
 
 
-class TrainConfig(LoopConfig):
+class TrainConfig(DataConfig, LoopConfig):
     """The training job: everything has a default that trains on the embedded sample."""
 
-    archive: str = "sample:training"
-    """URI or folder of the references: good images, from which pairs are synthesised."""
-    selection: Selection = Selection()
-    validation: str = "sample:held-out"
-    """URI or folder of images for validation; empty for none."""
-    num_validation_images: Annotated[int, Field(ge=1)] = 4
-    """Images of the validation archive that are measured each time, the first by key."""
-    degradation: RecipeField = Field(default="photo", validate_default=True)
-    """Recipe: bicubic, photo-mild, photo, satellite, film, inpaint, surveillance, ct;
-    or a YAML file, or its steps."""
     generator: GeneratorField | None = None
     """Generator to build; by default that of `init_from`, or a compact one."""
     discriminator: DiscriminatorField = DiscriminatorConfig()
     init_from: str = "compact-x2"
     """Checkpoint to start from: file, URI or catalog name; empty, or by default where `generator`
     is given, to start from random weights."""
-    patch_pixels: Annotated[int, Field(gt=0)] = 64
-    """Side of a reference patch: a multiple of 8 and of the scale."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Of weights, samples and noise."""
     workers: WorkersConfig = WorkersConfig()
     output: str = "ganray-output/train"
     """URI or folder of the checkpoints, metrics and the trained generator."""
@@ -65,6 +52,8 @@ class TrainConfig(LoopConfig):
             )
         if self.patch_pixels % DISCRIMINATOR_STRIDE:
             raise ValueError(f"patch_pixels {self.patch_pixels} is no multiple of 8")
+        if self.stages.total_steps == 0:
+            raise ValueError("all stages have 0 steps; give at least one of them some")
         return self
 
 
@@ -73,11 +62,17 @@ class TrainPlan:
     """A checked training: what every worker needs, small enough to send to all of them."""
 
     config: TrainConfig
-    samples: SamplePlan
     architecture: str
     network: dict[str, Any]
-    validation_keys: tuple[str, ...]
-    trained_on: str
+    data: DataPlan
+
+    @property
+    def samples(self) -> SamplePlan:
+        return self.data.samples
+
+    @property
+    def trained_on(self) -> str:
+        return self.data.trained_on
 
     @property
     def total_steps(self) -> int:
@@ -86,14 +81,11 @@ class TrainPlan:
 
 def plan_training(config: TrainConfig) -> TrainPlan:
     """Read the archives' headers and the starting checkpoint; every mistake shows here."""
-    config = config.model_copy(
-        update={
-            "archive": resolve_archive(config.archive),
-            "validation": resolve_archive(config.validation) if config.validation else "",
-            "init_from": _first_checkpoint(config),
-            "output": absolute_uri(config.output),
-        }
-    )
+    config = _absolute(config)
+    for name in ("archive", "degraded", "validation", "validation_degraded"):
+        uri = getattr(config, name)
+        if uri and uri != AUTO:
+            require_apart(uri, config.output, names=(name, "output"))
     start = load_checkpoint(config.init_from) if config.init_from else None
     generator = _choose_generator(config, start)
     _, network = build_generator(generator.architecture, generator.options)
@@ -103,23 +95,27 @@ def plan_training(config: TrainConfig) -> TrainPlan:
             f"patch_pixels {config.patch_pixels} is no multiple of the scale {options['scale']}"
         )
     _require_bands(config, options["bands"])
-    inputs = readable_inputs(config.archive, config.selection, smallest_side=config.patch_pixels)
-    samples = SamplePlan(
-        archive=config.archive,
-        keys=tuple(item.key for item in inputs),
-        bands=options["bands"],
-        patch_pixels=config.patch_pixels,
-        scale=options["scale"],
-        recipe=config.degradation,
-        seed=config.seed,
-    )
+    takes_mask = bool(options.get("mask", False))
+    needs = Needs(options["bands"], options["scale"], config.batch_size, takes_mask)
     return TrainPlan(
         config=config,
-        samples=samples,
         architecture=generator.architecture,
         network=options,
-        validation_keys=_first_keys(config.validation, config.num_validation_images),
-        trained_on=f"{len(inputs)} images of {config.archive}",
+        data=plan_data(config, needs),
+    )
+
+
+def _absolute(config: TrainConfig) -> TrainConfig:
+    """The configuration with URIs that every worker understands."""
+    others = {"degraded": config.degraded, "validation_degraded": config.validation_degraded}
+    return config.model_copy(
+        update={
+            "archive": resolve_archive(config.archive),
+            "validation": resolve_validation(config),
+            "init_from": _first_checkpoint(config),
+            "output": absolute_uri(config.output),
+            **{name: resolve_archive(uri) for name, uri in others.items() if uri},
+        }
     )
 
 
@@ -146,10 +142,3 @@ def _require_bands(config: TrainConfig, bands: int) -> None:
         raise ConfigError(
             f"discriminator.options.bands is {found} and the generator has {bands}; leave it out"
         )
-
-
-def _first_keys(archive: str, number: int) -> tuple[str, ...]:
-    """The first readable images of the validation archive."""
-    if not archive:
-        return ()
-    return tuple(item.key for item in readable_inputs(archive, Selection())[:number])

@@ -61,7 +61,8 @@ def train_on_ray(
     where workers are lost again and again without a checkpoint in between.
     """
     workers = plan.config.workers
-    with ray_cluster(workers, workers.max * (workers.cpus + DATA_CPUS)):
+    num_cpus = workers.max * (workers.cpus + DATA_CPUS * plan.config.readers)
+    with ray_cluster(workers, num_cpus):
         if stop.is_listening:
             stop.listen()
         num_losses, stored = 0, course.stored_step

@@ -11,7 +11,8 @@ from ganray.pipelines.train_config import TrainConfig
 from ganray.training.reactions import Event
 
 FREE = (
-    *("workers", "output", "resume", "validation", "num_validation_images"),
+    *("workers", "output", "resume", "validation", "validation_degraded"),
+    *("num_validation_images", "readers", "max_failed"),
     *("log_every", "validate_every", "checkpoint_every", "precision"),
 )
 """Keys that do not decide what is learnt from which samples."""

@@ -11,11 +11,13 @@ from ganray.models.checkpoint import (
     decode_checkpoint,
     encode_checkpoint,
 )
-from ganray.pipelines.pairs import measure_restorer, synthesise_pair
+from ganray.pipelines.pairs import Pair, measure_restorer, synthesise_pair
 from ganray.pipelines.train_config import TrainPlan
+from ganray.raster.image import from_float
 from ganray.restoration import Restorer, RestorerConfig
 from ganray.storage import open_store
 from ganray.training.distributed import sum_over_workers
+from ganray.training.references import read_reference
 from ganray.training.samples import Share
 
 VALIDATION_METRICS = ("psnr_y", "ssim_y")
@@ -29,13 +31,13 @@ def measure_validation(
     Every worker calls it and gets the same. A table of all images is summed, to which each
     worker brings its own rows, so that the means do not depend on the number of workers.
     """
-    keys = plan.validation_keys
+    keys = plan.data.validation.keys
     if not keys:
         return {}
     table = torch.zeros(len(keys), len(VALIDATION_METRICS), 2, dtype=torch.float64)
     restorer = _restorer(plan, generator, device)
     for row in range(share.rank, len(keys), share.num_workers):
-        values = _measure(plan, restorer, keys[row])
+        values = measure_restorer(restorer, validation_pair(plan, row), VALIDATION_METRICS)
         for column, name in enumerate(VALIDATION_METRICS):
             if (value := values[name]) is not None:
                 table[row, column] = torch.tensor([value, 1.0], dtype=torch.float64)
@@ -49,16 +51,26 @@ def measure_validation(
     return {f"validation_{name}": fmean(each) for name, each in known.items() if each}
 
 
-def _measure(plan: TrainPlan, restorer: Restorer, key: str) -> dict[str, float | None]:
-    pair = synthesise_pair(
-        open_store(plan.config.validation),
-        key,
-        plan.config.degradation,
-        bands=plan.samples.bands,
-        scale=plan.samples.scale,
-        seed=plan.config.seed,
+def validation_pair(plan: TrainPlan, row: int) -> Pair:
+    """The validation pair of a number: synthesised, or read from two archives."""
+    validation, config = plan.data.validation, plan.config
+    store, key, bands = open_store(validation.archive), validation.keys[row], plan.samples.bands
+    if not validation.degraded:
+        return synthesise_pair(
+            store,
+            key,
+            config.degradation,
+            bands=bands,
+            scale=plan.samples.scale,
+            seed=config.seed,
+            codecs=config.codecs,
+        )
+    twins = open_store(validation.degraded)
+    reference, degraded = (
+        from_float(read_reference(one, name, bands, config.codecs), "uint8")
+        for one, name in ((store, key), (twins, validation.degraded_keys[row]))
     )
-    return measure_restorer(restorer, pair, VALIDATION_METRICS)
+    return Pair(key, degraded, reference)
 
 
 def _restorer(plan: TrainPlan, generator: nn.Module, device: torch.device) -> Restorer:

@@ -3,6 +3,7 @@
 Runs inside Ray Train, or alone in the calling process. Rank 0 writes; all compute.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,11 +24,12 @@ from ganray.models.spectral import normalise_spectrally
 from ganray.models.transfer import transfer
 from ganray.pipelines.train_checkpoints import FoundCheckpoint, find_checkpoint
 from ganray.pipelines.train_config import TrainPlan
-from ganray.pipelines.train_data import Arrays, local_batches, streamed_batches
+from ganray.pipelines.train_data import local_batches, streamed_batches, watch_failures
 from ganray.pipelines.train_output import TrainOutput
 from ganray.pipelines.train_signals import Link
 from ganray.pipelines.train_validation import measure_validation
 from ganray.storage import RetryPolicy, open_store
+from ganray.training.batches import make_batch
 from ganray.training.distributed import (
     AgreedWish,
     average_gradients,
@@ -37,9 +39,8 @@ from ganray.training.distributed import (
 from ganray.training.loop import Hooks, Metrics, keep_gradients, train
 from ganray.training.objective import Objective
 from ganray.training.reactions import Event, gave_up
-from ganray.training.samples import Share
+from ganray.training.samples import Arrays, Share
 from ganray.training.state import TrainingState, new_state, restore_state, take_snapshot
-from ganray.training.steps import Batch
 
 READING = RetryPolicy(seconds=600.0)
 WRITING = RetryPolicy(seconds=20.0)
@@ -72,11 +73,15 @@ def run_worker(plan: TrainPlan, place: WorkerPlace, notes: tuple[Event, ...] = (
         output = begin_output(plan, place, state.step, found)
         if origin and not state.step:
             output.add_event({"event": "transferred", "step": 0, "weights": origin["transfer"]})
-        for note in notes:
+        skipped = (_skipped(item.key, item.reason) for item in plan.data.skipped)
+        for note in (*notes, *skipped):
             output.add_event({"step": state.step, **note})
-    make = local_batches if plan.config.workers.max == 0 else streamed_batches
-    steps = range(state.step, plan.total_steps)
-    batches = (to_device(arrays, place.device) for arrays in make(plan.samples, place.share, steps))
+    tell = output.add_event if output else place.link.report
+    arrays = watch_failures(
+        _arrays(plan, place.share, range(state.step, plan.total_steps)),
+        lambda key, reason: tell({"step": state.step, **_skipped(key, reason)}),
+    )
+    batches = (make_batch(found, plan.samples, place.device) for found in arrays)
     objective = Objective(
         plan.config.objective,
         bands=plan.samples.bands,
@@ -89,6 +94,16 @@ def run_worker(plan: TrainPlan, place: WorkerPlace, notes: tuple[Event, ...] = (
         output.stop(take_snapshot(state))
     elif output:
         output.finish(state.step, encode_generator(plan, state.generator_ema, origin))
+
+
+def _arrays(plan: TrainPlan, share: Share, steps: range) -> Iterator[Arrays]:
+    if plan.config.workers.max == 0:
+        return local_batches(plan.samples, share, steps)
+    return streamed_batches(plan.samples, share, steps, num_readers=plan.config.readers)
+
+
+def _skipped(key: str, reason: str) -> Event:
+    return {"event": "skipped", "key": key, "reason": reason}
 
 
 def start_state(plan: TrainPlan, device: torch.device) -> tuple[TrainingState, dict[str, str]]:
@@ -149,15 +164,6 @@ def begin_output(
     return output
 
 
-def to_device(arrays: Arrays, device: torch.device) -> Batch:
-    """Arrays (B,C,H,W) as tensors in the layout that convolutions like."""
-    tensors = {
-        name: torch.from_numpy(array).to(device, memory_format=torch.channels_last)
-        for name, array in arrays.items()
-    }
-    return Batch(degraded=tensors["degraded"], reference=tensors["reference"])
-
-
 def make_hooks(plan: TrainPlan, place: WorkerPlace, output: TrainOutput | None) -> Hooks:
     """What the loop asks of its surroundings; only rank 0 has an output."""
 
@@ -193,22 +199,23 @@ def make_hooks(plan: TrainPlan, place: WorkerPlace, output: TrainOutput | None) 
 def encode_generator(plan: TrainPlan, generator: nn.Module, origin: dict[str, str]) -> bytes:
     """The trained generator as a checkpoint with its provenance."""
     _, network = build_generator(plan.architecture, plan.network)
-    config = plan.config
+    config, recipe = plan.config, plan.samples.recipe
     training = {
         "config_digest": digest(config),
         "steps": config.stages.total_steps,
-        "degradation": config.degradation.model_dump(mode="json"),
+        "degradation": recipe.model_dump(mode="json") if recipe else "pairs",
         "init_from": origin,
         "config": told_config(config.model_dump(mode="json")),
     }
-    trained_on = f"{len(plan.samples.keys)} images of {told_place(config.archive)}"
+    trained_on = f"{plan.data.num_images} images of {told_place(plan.data.origin)}"
     provenance = Provenance(trained_on=trained_on, training=training)
     return encode_checkpoint(generator, plan.architecture, network, provenance)
 
 
 def told_config(config: dict[str, Any]) -> dict[str, Any]:
     """A configuration as a published file may tell it: of local paths the last part alone."""
-    places = {key: told_place(config[key]) for key in ("archive", "validation", "output")}
+    keys = ("archive", "degraded", "validation", "validation_degraded", "output")
+    places = {key: told_place(config[key]) for key in keys}
     return config | places | {"init_from": told_place(config["init_from"])}
 
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ganray.errors import GanrayError, RestorationError
 from ganray.raster.image import Pixels
+from ganray.raster.ranges import ValueRanges
 from ganray.raster.windows import Box, Grid, Patch, Window, crop
-from ganray.restoration.generator import Encoding, ValueRanges
+from ganray.restoration.generator import Encoding
 from ganray.restoration.guard import TrustMeter
 
 STRIP = 256
@@ -35,7 +36,8 @@ class WindowTask:
 
     `parts` are its bands; without them all are restored together, but for one of the index
     `alpha`, which is restored as gray. `ranges` are those of `Encoding`, one per band. `token` is
-    the caller's own and comes back with the result.
+    the caller's own and comes back with the result. `mask` (h,w), true where a pixel is lost, is
+    for generators that take one.
     """
 
     pixels: Pixels = field(repr=False)
@@ -45,6 +47,7 @@ class WindowTask:
     token: Any = None
     ranges: ValueRanges | None = None
     parts: tuple[Part, ...] = ()
+    mask: NDArray[np.bool_] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,16 @@ class Piece:
 
     @property
     def samples(self) -> NDArray[Any]:
-        """What the network reads (h,w,len(bands)), a view where that is possible."""
+        """What the network reads (h,w,len(bands)), a view where that is possible; any mask last."""
         task = self.canvas.task
         read = self.patch.read.shift(task.window.read.top, task.window.read.left)
         cut = np.moveaxis(crop(task.pixels, read), 0, -1)
         is_whole = self.bands == tuple(range(cut.shape[-1]))
-        return cut if is_whole else cut[..., list(self.bands)]
+        samples = cut if is_whole else cut[..., list(self.bands)]
+        if task.mask is None or self.part.treatment != "restore":
+            return samples
+        mask = np.moveaxis(crop(task.mask[None], read), 0, -1)
+        return np.concatenate([samples, mask.astype(samples.dtype)], -1)
 
     @property
     def encoding(self) -> Encoding:

@@ -14,11 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganray.errors import RestorationError
+from ganray.raster.ranges import ValueRanges
 from ganray.raster.windows import Box
 from ganray.restoration.guard import measure
-
-ValueRanges = tuple[tuple[float, float], ...]
-"""The stored values that are 0 and 1 to a generator, band by band."""
 
 # Types that every device computes with; unsigned 16 bits travel as signed ones.
 STORED_TYPES = {
@@ -111,7 +109,8 @@ class Encoding:
 @dataclass(frozen=True)
 class Generator:
     """A network on its device, and how it is applied. `half` is for 8-bit pixels, `deep` for
-    others; None is float32. `compiles` says that full batches are worth a compiler's time."""
+    others; None is float32. `compiles` says that full batches are worth a compiler's time,
+    `takes_mask` that the network's last input channel is a mask of lost pixels."""
 
     network: nn.Module = field(repr=False)
     device: torch.device
@@ -120,14 +119,23 @@ class Generator:
     half: torch.dtype | None
     deep: torch.dtype | None
     compiles: bool = False
+    takes_mask: bool = False
 
     def dtype_for(self, encoding: Encoding) -> torch.dtype | None:
         return self.deep if encoding.is_deep else self.half
 
-    def run(self, degraded_BCHW: Tensor, dtype: torch.dtype | None) -> Tensor:
-        """Float32 output, not clamped; one band goes in repeated and comes out averaged."""
+    def run(
+        self, degraded_BCHW: Tensor, dtype: torch.dtype | None, mask_B1HW: Tensor | None = None
+    ) -> Tensor:
+        """Float32 output, not clamped; one band goes in repeated and comes out averaged.
+
+        A network that takes a mask and is given none is told that nothing is lost.
+        """
         is_gray = degraded_BCHW.shape[1] == 1 and self.bands > 1
         wide = degraded_BCHW.expand(-1, self.bands, -1, -1) if is_gray else degraded_BCHW
+        if self.takes_mask:
+            lost = torch.zeros_like(wide[:, :1]) if mask_B1HW is None else mask_B1HW
+            wide = torch.cat([wide, lost], 1)
         wide = wide.contiguous(memory_format=torch.channels_last)
         with self._precision(dtype):
             restored: Tensor = self.network(wide).float()
@@ -179,12 +187,15 @@ def restore_stored(
 
     `kept` is what is measured, in input pixels: top, left, bottom and right (B,4), or one box
     for all; None is everything. Without `rounds` the result is of float32, so that it can still
-    be blended.
+    be blended. To a generator that takes a mask the last channel is one: 0 where nothing is lost.
     """
     numbers = encoding.to_numbers(stored_BHWC.permute(0, 3, 1, 2))
+    mask = None
+    if generator.takes_mask:
+        numbers, mask = numbers[:, :-1], (numbers[:, -1:] != 0).float()
     seen = encoding.to_unit(numbers)
     seen = seen.clamp_(0, 1) if encoding.ranges else seen
-    restored = generator.run(seen, dtype)
+    restored = generator.run(seen, dtype, mask)
     sums = _measure(seen, restored, generator.scale, kept)
     result = restored.clamp(0, 1)
     if encoding.ranges:

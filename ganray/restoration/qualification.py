@@ -6,7 +6,7 @@ Measured on real patches, recorded beside the generator, and read by every later
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -142,12 +142,12 @@ def measure_seam(
     grid = Grid(height, width, tiling.halo, side, width, tiling.overlap, tiling.alignment)
     if len({patch.read for patch in grid.patches(Box(0, 0, height, width))}) == 1:
         return None
-    exact = Generator(
-        generator.network, generator.device, generator.bands, generator.scale, None, None
-    )
+    exact = replace(generator, half=None, deep=None, compiles=False)
+    # Where seams are does not depend on what is lost.
+    mask = np.zeros((height, width), bool) if generator.takes_mask else None
     whole = np.clip(_run(generator, strip, None), 0, 1)
     error = 0.0
-    for tiled in BatchStream(exact).run(window_tasks(strip, grid, None)):
+    for tiled in BatchStream(exact).run(window_tasks(strip, grid, None, mask=mask)):
         # A window that is not finite fails its inputs by name; it has no seam to speak of.
         if tiled.pixels is not None:
             expected = crop(whole, tiled.task.window.core.scale(generator.scale))

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ganray.config import Section
 from ganray.errors import RestorationError
@@ -25,6 +27,8 @@ from ganray.restoration.presentation import require_bands
 from ganray.restoration.tiling import choose_tiling
 
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+Mask = NDArray[np.bool_]
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -79,6 +83,7 @@ class Restorer:
             half=half if is_auto else asked,
             deep=asked,
             compiles=self.config.compile and device.type == "cuda",
+            takes_mask=checkpoint.takes_mask,
         )
 
     @classmethod
@@ -90,16 +95,21 @@ class Restorer:
     def scale(self) -> int:
         return self.checkpoint.scale
 
-    def restore(self, pixels: Pixels, *, alpha: int | None = None) -> Pixels:
+    def restore(
+        self, pixels: Pixels, *, alpha: int | None = None, mask: Mask | None = None
+    ) -> Pixels:
         """Restore uint8, uint16 or 0-1 float32 pixels (C,H,W) to (C,scale·H,scale·W).
 
         The type is kept. One band is restored as gray. `alpha` is the index of an alpha band,
-        which is restored as gray beside the colour. Raises RestorationError if the bands do
-        not fit the generator or the result is not finite.
+        which is restored as gray beside the colour. `mask` (H,W) is true where a pixel is lost;
+        a generator that takes a mask needs it, others take none. Raises RestorationError if
+        bands or mask do not fit the generator or the result is not finite.
         """
-        return self.restore_with_trust(pixels, alpha=alpha).pixels
+        return self.restore_with_trust(pixels, alpha=alpha, mask=mask).pixels
 
-    def restore_with_trust(self, pixels: Pixels, *, alpha: int | None = None) -> Restoration:
+    def restore_with_trust(
+        self, pixels: Pixels, *, alpha: int | None = None, mask: Mask | None = None
+    ) -> Restoration:
         """`restore`, with the figures that the ledger records."""
         if pixels.ndim != 3:
             raise RestorationError(
@@ -107,11 +117,12 @@ class Restorer:
             )
         bands, height, width = pixels.shape
         require_bands(bands - (alpha is not None), self.checkpoint.bands)
+        _require_mask(mask, (height, width), takes_mask=self.checkpoint.takes_mask)
         grid = self.grid(height, width)
         scale = self.scale
         restored = empty_pixels(bands, height * scale, width * scale, pixels.dtype)
         meter = TrustMeter(bands)
-        for result in self.restore_windows(window_tasks(pixels, grid, alpha)):
+        for result in self.restore_windows(window_tasks(pixels, grid, alpha, mask=mask)):
             if result.error is not None:
                 raise result.error
             assert result.pixels is not None
@@ -123,7 +134,8 @@ class Restorer:
         """Restore windows of any images, in the order in which they are complete.
 
         None among the tasks says that the next one is not there yet: what waits for a full
-        batch is then run as it is. A window that fails carries its error.
+        batch is then run as it is. A window that fails carries its error. Tasks have a mask if
+        and only if the generator takes one.
         """
         return BatchStream(self.generator).run(tasks)
 
@@ -133,11 +145,32 @@ class Restorer:
 
 
 def window_tasks(
-    pixels: Pixels, grid: Grid, alpha: int | None, token: object = None
+    pixels: Pixels,
+    grid: Grid,
+    alpha: int | None,
+    token: object = None,
+    *,
+    mask: Mask | None = None,
 ) -> Iterator[WindowTask]:
     """Every window of an image that is in memory."""
     for window in grid.windows():
-        yield WindowTask(crop(pixels, window.read), grid, window, alpha, token)
+        lost = None if mask is None else crop(mask[None], window.read)[0]
+        yield WindowTask(crop(pixels, window.read), grid, window, alpha, token, mask=lost)
+
+
+def _require_mask(mask: Mask | None, sides: tuple[int, int], *, takes_mask: bool) -> None:
+    if mask is None and takes_mask:
+        raise RestorationError(
+            "the generator takes a mask of lost pixels and was given none; give mask=, an array "
+            "(height, width) that is true where a pixel is lost, or choose another generator"
+        )
+    if mask is not None and not takes_mask:
+        raise RestorationError(
+            "the generator takes no mask of lost pixels and was given one; leave mask out, or "
+            "choose a generator that takes one"
+        )
+    if mask is not None and mask.shape != sides:
+        raise RestorationError(f"the mask has shape {mask.shape}; expected {sides}")
 
 
 def choose_device(name: str) -> torch.device:

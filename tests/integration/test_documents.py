@@ -12,6 +12,7 @@ from ganray.cli import COMMANDS
 from ganray.config import describe, load_config
 from ganray.pipelines.evaluate import EvaluateConfig
 from ganray.pipelines.restore_config import RestoreConfig
+from ganray.pipelines.shard import ShardConfig
 from ganray.pipelines.train_config import TrainConfig
 from tests.integration.command import ganray_here, run_command
 from tests.integration.pictures import write_pictures
@@ -20,7 +21,12 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 # `make demo` and `make test` are what runs the demo's and these tests.
 RUN_ELSEWHERE = ("make ", "ray job submit", "source ")
-JOBS = {"restore": RestoreConfig, "train": TrainConfig, "evaluate": EvaluateConfig}
+JOBS = {
+    "restore": RestoreConfig,
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "shard": ShardConfig,
+}
 
 
 def readme_commands() -> list[str]:

@@ -117,7 +117,7 @@ def test_a_damaged_reference_is_skipped_by_name(
 ) -> None:
     whole = (archive / "image-000.png").read_bytes()
     (archive / "image-000.png").write_bytes(whole[: len(whole) - 300])
-    words = *stages(3, 0, 0), "workers.max=0", "validation="
+    words = *stages(3, 0, 0), "workers.max=0", "validation=", "max_failed=0.5"
     outcome = ganray_here("train", f"archive={archive}", f"output={tmp_path}/o", *TINY, *words)
     assert outcome.code == DONE, outcome.text
     assert "image-000.png" in caplog.text

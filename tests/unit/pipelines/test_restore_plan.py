@@ -1,11 +1,16 @@
 from collections import Counter
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ganray.errors import ConfigError
 from ganray.ledger import ResumeRow
+from ganray.models.checkpoint import Provenance, build_generator, encode_checkpoint
+from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.restore_orders import Pending
-from ganray.pipelines.restore_plan import LARGEST_ORDER_BYTES, _groups, join
+from ganray.pipelines.restore_plan import LARGEST_ORDER_BYTES, _groups, join, prepare
 from ganray.storage import ObjectInfo
 
 keys = st.sets(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=3))
@@ -35,3 +40,12 @@ def test_groups_keep_every_input_in_order_and_within_bounds(sizes: list[int], si
     for group in groups:
         assert 1 <= len(group) <= size
         assert len(group) == 1 or sum(i.num_bytes for i in group) <= LARGEST_ORDER_BYTES
+
+
+def test_a_generator_that_takes_a_mask_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    generator, network = build_generator("compact", {"num_features": 2, "mask": True})
+    path = tmp_path / "masked.safetensors"
+    path.write_bytes(encode_checkpoint(generator, "compact", network, Provenance("noise", {})))
+    config = RestoreConfig(source="sample:held-out", target=str(tmp_path), generator=str(path))
+    with pytest.raises(ConfigError, match="takes a mask of lost pixels, and an archive holds none"):
+        prepare(config)

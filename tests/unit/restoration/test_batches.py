@@ -31,7 +31,7 @@ class Device:
         self.sizes: list[int] = []
         self.generator = Generator(nn.Identity(), torch.device(kind), 3, 1, half, half)
 
-    def run(self, degraded: Tensor, dtype: torch.dtype | None) -> Tensor:
+    def run(self, degraded: Tensor, dtype: torch.dtype | None, mask: None = None) -> Tensor:
         self.sizes.append(degraded.shape[0])
         if degraded.shape[0] > self.fits:
             raise torch.cuda.OutOfMemoryError(NO_MORE)
@@ -83,7 +83,7 @@ def test_no_patch_is_lost_where_memory_shrinks_while_a_batch_is_halved(
     device = Device(4)
     honest = device.run
 
-    def run(degraded: Tensor, dtype: torch.dtype | None) -> Tensor:
+    def run(degraded: Tensor, dtype: torch.dtype | None, mask: None = None) -> Tensor:
         if len(device.sizes) > 2:
             device.fits = 1
         return honest(degraded, dtype)
@@ -100,7 +100,7 @@ def test_the_failed_batch_is_freed_before_the_next_is_tried(
     device = Device(2)
     honest = device.run
 
-    def run(degraded: Tensor, dtype: torch.dtype | None) -> Tensor:
+    def run(degraded: Tensor, dtype: torch.dtype | None, mask: None = None) -> Tensor:
         activations = degraded * 2
         alive.extend(ref() is not None for ref in held)
         held.append(weakref.ref(activations))
@@ -155,7 +155,7 @@ def test_a_float32_run_that_does_not_fit_fails_its_window_by_name(
 ) -> None:
     device = Device(16, half=torch.bfloat16)
 
-    def run(degraded: Tensor, dtype: torch.dtype | None) -> Tensor:
+    def run(degraded: Tensor, dtype: torch.dtype | None, mask: None = None) -> Tensor:
         if dtype is None:
             raise torch.cuda.OutOfMemoryError(NO_MORE)
         # One white patch overflows; its neighbours do not.

@@ -25,10 +25,10 @@ SMALL_CORE = 11
 SCALES = (1, 2, 3, 4)
 
 
-def make_checkpoint(scale: int = 2, bands: int = 3) -> Checkpoint:
+def make_checkpoint(scale: int = 2, bands: int = 3, *, mask: bool = False) -> Checkpoint:
     """A small generator of random weights whose output stays mostly within 0-1."""
     torch.manual_seed(scale)
-    options = {"num_features": 4, "num_convs": 1, "scale": scale, "bands": bands}
+    options = {"num_features": 4, "num_convs": 1, "scale": scale, "bands": bands, "mask": mask}
     generator, network = build_generator("compact", options)
     with torch.no_grad():
         generator.body[-1].weight.mul_(0.1)
@@ -268,7 +268,9 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(
     expected = tiled(make_checkpoint()).restore(noise(3))
     honest = batches.Generator.run
 
-    def run(self: batches.Generator, degraded: Tensor, dtype: torch.dtype | None) -> Tensor:
+    def run(
+        self: batches.Generator, degraded: Tensor, dtype: torch.dtype | None, mask: None
+    ) -> Tensor:
         if degraded.shape[0] > fits:
             raise torch.cuda.OutOfMemoryError("no more")
         return honest(self, degraded, dtype)
@@ -279,7 +281,9 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(
 
 
 def test_a_patch_that_never_fits_fails_its_image_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(self: batches.Generator, degraded: Tensor, dtype: torch.dtype | None) -> Tensor:
+    def run(
+        self: batches.Generator, degraded: Tensor, dtype: torch.dtype | None, mask: None
+    ) -> Tensor:
         raise torch.cuda.OutOfMemoryError("no more")
 
     monkeypatch.setattr(batches.Generator, "run", run)
@@ -361,3 +365,40 @@ def test_where_nothing_compiles_it_is_done_without(
     assert [record.message for record in caplog.records] == [
         "event=not_compiled cause='no compiler for C'"
     ]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_a_mask_is_shown_to_the_generator_window_by_window(dtype: str) -> None:
+    def unit(stored: np.ndarray) -> np.ndarray:
+        return stored if dtype == "float32" else to_float(stored)
+
+    checkpoint = make_checkpoint(mask=True)
+    lost = np.random.default_rng(1).random((47, 60)) < 0.3
+    pixels = noise(3) if dtype == "float32" else from_float(noise(3), np.dtype(dtype))
+    shown = np.concatenate([unit(pixels), lost[None].astype(np.float32)])
+    found = unit(tiled(checkpoint).restore(pixels, mask=lost))
+    step = {"uint8": 0.51 / 255, "uint16": 0.51 / 65535, "float32": 0}[dtype]
+    np.testing.assert_allclose(found, whole(checkpoint, shown).clip(0, 1), atol=step + 2e-6)
+    nothing = unit(tiled(checkpoint).restore(pixels, mask=np.zeros_like(lost)))
+    assert np.abs(found - nothing).max() > 0.01
+
+
+def test_a_gray_image_with_alpha_takes_a_mask_too() -> None:
+    checkpoint = make_checkpoint(mask=True)
+    lost = np.zeros((47, 60), bool)
+    lost[:, 20:30] = True
+    restored = tiled(checkpoint).restore(noise(2), alpha=1, mask=lost)
+    assert restored.shape == (2, 94, 120)
+    gray = np.concatenate([*[noise(2)[:1]] * 3, lost[None].astype(np.float32)])
+    expected = whole(checkpoint, gray).mean(0).clip(0, 1)
+    np.testing.assert_allclose(restored[0], expected, atol=1e-5)
+
+
+def test_a_mask_that_is_missing_superfluous_or_of_another_size_is_refused() -> None:
+    lost = np.zeros((47, 60), bool)
+    with pytest.raises(RestorationError, match="takes a mask of lost pixels and was given none"):
+        tiled(make_checkpoint(mask=True)).restore(noise(3))
+    with pytest.raises(RestorationError, match="takes no mask of lost pixels and was given one"):
+        tiled(make_checkpoint()).restore(noise(3), mask=lost)
+    with pytest.raises(RestorationError, match=r"shape \(47, 59\); expected \(47, 60\)"):
+        tiled(make_checkpoint(mask=True)).restore(noise(3), mask=lost[:, 1:])
