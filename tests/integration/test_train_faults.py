@@ -222,7 +222,7 @@ def test_sigterm_leaves_a_last_checkpoint_from_which_the_next_run_goes_on(
 
 
 def test_of_two_drivers_on_one_output_the_second_stops(archive: Path, tmp_path: Path) -> None:
-    plan = *stages(2000, 0, 0), "checkpoint_every=5", "workers.max=0", "validation="
+    plan = *stages(2000, 0, 0), "checkpoint_every=5", "workers.max=0"
     output = tmp_path / "out"
     driver = start(archive, output, *plan)
     try:
