@@ -100,6 +100,10 @@ class Ladder:
                 return self._event("skipped", alarm)
             case "discriminator_wins":
                 return self._weaken_discriminator(alarm)
+            case "no_finite_data":
+                self._load(state)
+                self._adjust(stopped=True)
+                return self._event("stopped", alarm)
             case "gradients_grew" if alarm.player == "discriminator":
                 return self._raise_penalty(alarm)
             case _:

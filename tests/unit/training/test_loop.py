@@ -279,8 +279,8 @@ def test_batches_that_are_poisoned_without_end_stop_with_the_generator_of_before
     config = make_config(200, 0, 0, stability=stability)
     run(state, poisoned(batches_from(0), set(range(20, 200))), config, recorder.hooks)
     events = [event["event"] for event in recorder.events]
-    assert events[-1] == "stopped" and events.count("rolled_back") == 2
-    assert state.step < 30
+    assert events[-1] == "stopped" and events.count("rolled_back") == 1
+    assert state.step < 50
     assert all(torch.isfinite(tensor).all() for tensor in tensors(state).values())
     assert max(recorder.saved) == state.step
 
