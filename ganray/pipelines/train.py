@@ -62,7 +62,7 @@ class Course:
     last_event: Mapping[str, Any] = field(default_factory=dict)
 
     def hear(self, line: Mapping[str, Any]) -> None:
-        if "event" in line:
+        if line.get("event") in ("finished", "stopped"):
             self.last_event = line
         if line.get("event") == "checkpoint":
             self.stored_step = int(line["step"])

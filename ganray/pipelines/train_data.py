@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
+import ray
 import ray.data
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ganray.training.samples import FAILURE_SEPARATOR, Arrays, SamplePlan, Share, stack_samples
 from ganray.training.sources import open_reader
@@ -17,6 +19,7 @@ STEPS_PER_BLOCK = 8
 """Steps whose samples are cut together, so that images which they share are decoded once."""
 PREFETCH_BATCHES = 4
 DATA_CPUS = 1.0
+"""Of each actor that cuts patches, in its worker's reservation."""
 
 
 def local_batches(samples: SamplePlan, share: Share, steps: range) -> Iterator[Arrays]:
@@ -42,7 +45,12 @@ def streamed_batches(
         # Its recipe would bring torch along.
         fn_constructor_args=(replace(samples, recipe=None), share),
         compute=ray.data.ActorPoolStrategy(size=num_readers),
-        num_cpus=DATA_CPUS,
+        # Reserved together with the worker, so that as many workers as there is room for leave
+        # room for what feeds them.
+        num_cpus=0,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=True
+        ),
         batch_size=None,
     )
     yield from patches.iter_batches(

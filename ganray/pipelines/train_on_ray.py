@@ -61,7 +61,7 @@ def train_on_ray(
     where workers are lost again and again without a checkpoint in between.
     """
     workers = plan.config.workers
-    num_cpus = workers.max * (workers.cpus + DATA_CPUS * plan.config.readers)
+    num_cpus = workers.max * _resources(plan)["CPU"]
     with ray_cluster(workers, num_cpus):
         if stop.is_listening:
             stop.listen()
@@ -97,7 +97,7 @@ def _fit(plan: TrainPlan, job: dict[str, Any]) -> None:
             scaling_config=ray.train.ScalingConfig(
                 num_workers=(workers.min, workers.max),
                 use_gpu=workers.gpus > 0,
-                resources_per_worker=workers.resources,
+                resources_per_worker=_resources(plan),
                 elastic_resize_monitor_interval_s=RESIZE_SECONDS,
             ),
             # Ray Train keeps nothing of its own here: checkpoints go to the output by ganray.
@@ -108,6 +108,12 @@ def _fit(plan: TrainPlan, job: dict[str, Any]) -> None:
             ),
         )
         trainer.fit()
+
+
+def _resources(plan: TrainPlan) -> dict[str, float]:
+    """What one worker and the actors that feed it ask of Ray together."""
+    workers = plan.config.workers
+    return workers.resources | {"CPU": workers.cpus + DATA_CPUS * plan.config.readers}
 
 
 def _ray_worker(job: dict[str, Any]) -> None:

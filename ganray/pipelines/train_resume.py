@@ -14,6 +14,7 @@ FREE = (
     *("workers", "output", "resume", "validation", "validation_degraded"),
     *("num_validation_images", "readers", "max_failed"),
     *("log_every", "validate_every", "checkpoint_every", "precision"),
+    *("stability", "compile"),
 )
 """Keys that do not decide what is learnt from which samples."""
 

@@ -306,6 +306,32 @@ def test_a_store_that_fails_is_borne_until_the_claim_expires(
         wait_until(lambda: held.lost)
 
 
+@pytest.mark.parametrize("others", [None, "run-0", "run-1"])
+def test_a_claim_lost_to_a_silent_store_is_regained_unless_another_run_came(
+    others: str | None,
+) -> None:
+    fake, is_broken = FakeClock(), threading.Event()
+
+    def step(action: str, name: str) -> None:
+        if is_broken.is_set():
+            raise StorageError("no answer")
+
+    store = MemoryStore(step=step)
+    claim = holding(store, fake)
+    is_broken.set()
+    fake.seconds += EXPIRY_SECONDS + 1
+    claim.lost = True
+    with pytest.raises(StorageError):
+        claim.regain()
+    assert claim.lost
+    is_broken.clear()
+    if others:
+        leave(store, others)
+    assert claim.regain() == (others is None)
+    assert claim.lost == (others is not None)
+    claim.release()
+
+
 def test_a_claim_that_cannot_be_removed_hides_no_error_and_raises_none() -> None:
     is_broken = threading.Event()
 

@@ -1,5 +1,6 @@
 """Two processes on the loopback: what they compute together is what one computes alone."""
 
+import os
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,15 @@ import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 from torch import Tensor
 
+from ganray.errors import LostPeerError
 from ganray.training.config import AdversarialConfig
-from ganray.training.distributed import average_gradients, average_values
+from ganray.training.distributed import (
+    AgreedWish,
+    average_gradients,
+    average_values,
+    share_bytes,
+    sum_over_workers,
+)
 from ganray.training.loop import keep_gradients
 from ganray.training.objective import ObjectiveConfig
 from ganray.training.samples import Share
@@ -32,6 +40,7 @@ from tests.unit.training.players import (
 )
 
 NUM_WORKERS = 2
+SHARED = (b"", b"state of rank 0", bytes(range(256)) * 50)
 BATCH_SIZES = (2, 3)
 GAMES = {
     "relativistic": AdversarialConfig(gamma=1.0, weight=0.5),
@@ -84,8 +93,34 @@ def work_beside(index: int, folder: str) -> None:
     work(index + 1, folder)
 
 
+def same_seed_weights(rank: int, batch_size: int, num_workers: int = NUM_WORKERS) -> list[Tensor]:
+    """The weights after a few updates of both networks."""
+    share = Share(rank, num_workers, batch_size)
+    average = partial(average_gradients, weight=share.weight)
+    state = make_state()
+    tools = make_tools(state, average_gradients=average if num_workers > 1 else keep_gradients)
+    play = play_of(GAMES["relativistic"])
+    for step in range(3):
+        batch = make_batch(share.indices(step))
+        discriminator_step(state, [batch], tools=tools, play=play)
+        generator_step(state, [batch], tools=tools, play=play)
+    return [p.detach() for net in (state.generator, state.discriminator) for p in net.parameters()]
+
+
 def run_cases(rank: int) -> dict:
-    results = {}
+    cpu = torch.device("cpu")
+    # Each worker wishes at a call of its own: 1 at the third, 0 never.
+    wishes = iter([False, False, rank == 1, rank == 1, rank == 1])
+    wish = AgreedWish(lambda: next(wishes), cpu)
+    rows = torch.zeros(3, dtype=torch.float64)
+    rows[rank::2] = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)[rank::2]
+    sum_over_workers(rows)
+    results = {
+        "bytes": [list(share_bytes(data if rank == 0 else b"", cpu)) for data in SHARED],
+        "wishes": [wish() for _ in range(5)],
+        "rows": rows,
+        "replicas": [same_seed_weights(rank, 4) for _ in range(2)],
+    }
     for batch_size in BATCH_SIZES:
         share = Share(rank, NUM_WORKERS, batch_size)
         batch = make_batch(share.indices(0))
@@ -134,3 +169,55 @@ def test_all_workers_hold_the_same_bits(results: list[dict], batch_size: int) ->
             assert first[step]["losses"] == second[step]["losses"]
             pairs = zip(first[step]["gradients"], second[step]["gradients"], strict=True)
             assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(results: list[dict]) -> None:
+    first, *others = [run for result in results for run in result["replicas"]]
+    for other in others:
+        assert all(torch.equal(one, two) for one, two in zip(first, other, strict=True))
+    once, again = (same_seed_weights(0, 4, num_workers=1) for _ in range(2))
+    assert all(torch.equal(one, two) for one, two in zip(once, again, strict=True))
+    for one, two in zip(first, once, strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=1e-4)
+
+
+def test_every_worker_gets_the_bytes_of_rank_0(results: list[dict]) -> None:
+    for result in results:
+        assert result["bytes"] == [list(data) for data in SHARED]
+
+
+def test_a_wish_of_one_worker_is_known_to_all_at_the_same_later_step(results: list[dict]) -> None:
+    for result in results:
+        assert result["wishes"] == [False, False, False, True, True]
+
+
+def test_rows_that_workers_fill_by_turns_add_up_exactly(results: list[dict]) -> None:
+    for result in results:
+        assert result["rows"].tolist() == [0.1, 0.2, 0.3]
+
+
+def leave(rank: int, folder: str) -> None:
+    """Rank 1 of a pair that is gone before the sum."""
+    torch.set_num_threads(1)
+    join(1, folder)
+    os._exit(0)
+
+
+def join(rank: int, folder: str) -> None:
+    method = f"file://{folder}/store"
+    limit = timedelta(seconds=100)
+    dist.init_process_group("gloo", init_method=method, rank=rank, world_size=2, timeout=limit)
+
+
+def test_a_peer_that_is_gone_is_named_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    beside = multiprocessing.spawn(leave, args=(str(tmp_path),), nprocs=1, join=False)
+    try:
+        join(0, str(tmp_path))
+        with pytest.raises(LostPeerError):
+            sum_over_workers(torch.ones(1))
+    finally:
+        dist.destroy_process_group()
+        beside.join()
