@@ -7,6 +7,7 @@ import yaml
 
 from ganray.config import build_config
 from ganray.errors import ConfigError
+from ganray.pipelines.data_config import AUTO
 from ganray.pipelines.train_config import TrainConfig
 from ganray.training.reactions import Event
 
@@ -14,9 +15,11 @@ FREE = (
     *("workers", "output", "resume", "validation", "validation_degraded"),
     *("num_validation_images", "readers", "max_failed"),
     *("log_every", "validate_every", "checkpoint_every", "precision"),
-    *("stability", "compile"),
+    *("stability", "compile", "micro_batches"),
 )
 """Keys that do not decide what is learnt from which samples."""
+SPLITTING = "validation", "num_validation_images"
+"""They do where validation=auto takes its images from the archive."""
 
 
 def compare_configs(stored: bytes, config: TrainConfig, step: int) -> Event | None:
@@ -29,8 +32,10 @@ def compare_configs(stored: bytes, config: TrainConfig, step: int) -> Event | No
     extended = _is_extension(old["stages"], new["stages"])
     if extended:
         del old["stages"], new["stages"]
+    splits = AUTO in (before.validation, config.validation)
     for key in FREE:
-        del old[key], new[key]
+        if not (splits and key in SPLITTING):
+            del old[key], new[key]
     flat_old, flat_new = _flat(old), _flat(new)
     differing = sorted(
         key for key in flat_old.keys() | flat_new.keys() if flat_old.get(key) != flat_new.get(key)

@@ -11,7 +11,9 @@ from ganray.pipelines.train_resume import FREE, compare_configs
 
 
 def config(**values: Any) -> TrainConfig:
-    return build_config(TrainConfig, {"archive": "photos", "output": "out"} | values)
+    return build_config(
+        TrainConfig, {"archive": "photos", "output": "out", "validation": "held-out"} | values
+    )
 
 
 def compare(before: TrainConfig, now: TrainConfig) -> dict | None:
@@ -32,7 +34,7 @@ def stages(fidelity: int, warmup: int, adversarial: int, **rest: Any) -> dict:
         {},
         {"workers": {"min": 2, "max": 4}},
         {"log_every": 3, "validate_every": 5, "checkpoint_every": 7},
-        {"precision": "bfloat16", "validation": "elsewhere", "resume": True},
+        {"precision": "bfloat16", "compile": "never", "validation": "elsewhere", "resume": True},
     ],
 )
 def test_how_a_training_is_run_may_change(changes: dict) -> None:
@@ -92,6 +94,15 @@ def test_any_other_change_of_the_stages_is_not(before: dict, now: dict) -> None:
 def test_settings_of_another_version_are_refused() -> None:
     with pytest.raises(ConfigError, match="this version"):
         compare_configs(b"generatr: 3\n", config(), 40)
+
+
+def test_validation_that_is_taken_from_the_archive_may_not_change() -> None:
+    taken = config(validation="auto")
+    for changes in ({"num_validation_images": 7}, {"validation": "elsewhere"}):
+        with pytest.raises(ConfigError, match="validation"):
+            compare(taken, config(**({"validation": "auto"} | changes)))
+    apart = config(validation="elsewhere")
+    assert compare(apart, config(validation="", num_validation_images=7)) is None
 
 
 def test_every_free_key_is_one() -> None:
