@@ -237,6 +237,9 @@ class Monitor:
 
     def _raise(self, kind: Kind, player: Player, value: float, expected: float) -> None:
         self._alarms.append(Alarm(kind, player, value, expected))
+        if kind in ("gradients_grew", "discriminator_wins"):
+            # The reaction changes the penalty, and with it what is usual.
+            self.memory.levels.pop(player, None)
 
     def _take_alarms(self) -> list[Alarm]:
         alarms, self._alarms = self._alarms, []
