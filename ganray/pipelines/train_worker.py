@@ -215,7 +215,10 @@ def told_config(config: dict[str, Any]) -> dict[str, Any]:
     """A configuration as a published file may tell it: of local paths the last part alone."""
     keys = ("archive", "degraded", "validation", "validation_degraded", "output")
     places = {key: told_place(config[key]) for key in keys}
-    return config | places | {"init_from": told_place(config["init_from"])}
+    places["init_from"] = told_place(config["init_from"])
+    objective = config["objective"]
+    weights = told_place(objective["perceptual_weights"])
+    return config | places | {"objective": objective | {"perceptual_weights": weights}}
 
 
 def told_place(uri: str) -> str:
