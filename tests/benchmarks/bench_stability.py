@@ -94,10 +94,10 @@ SABOTAGE = (
     Case("batches poisoned with NaN", {}, poison=poison_some),
     Case(
         "discriminator far too strong",
-        {"discriminator_steps": 4, "gamma": 0.0, "weight": 1.0},
+        {"loss": "wasserstein", "gradient_penalty": 0.0, "discriminator_steps": 3, "weight": 0.5},
         judge_features=16,
     ),
-    Case("gamma = 0", {"gamma": 0.0, "weight": 0.5}),
+    Case("gamma = 0", {"loss": "nonsaturating", "gamma": 0.0, "weight": 0.5}),
     Case("a corrupt shard", {}, has_corrupt_shard=True),
 )
 HEALTHY = (
