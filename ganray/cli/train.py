@@ -9,6 +9,11 @@ from ganray.cli.terminal import counted, say
 from ganray.pipelines.train import run_training
 from ganray.pipelines.train_config import TrainConfig, TrainPlan, plan_training
 
+NOT_SHOWN = (
+    *("step", "relative_error", "texture", "sign", "strength"),
+    *("generator_gradient", "discriminator_gradient"),
+)
+
 JOB = Job(
     name="train",
     config=TrainConfig,
@@ -79,16 +84,32 @@ def event_line(event: Mapping[str, Any]) -> str:
             return f"going on from {event['checkpoint']} with {workers}"
         case "skipped":
             return _skipped(event["key"], event["reason"])
-    details = [f"{k}={v}" for k, v in event.items() if k not in ("event", "step")]
+        case "compared" if event["validation_psnr_y"] < event["bicubic_psnr_y"]:
+            return (
+                f"warning: the generator reaches {event['validation_psnr_y']:.2f} dB on the "
+                f"validation images and bicubic {event['bicubic_psnr_y']:.2f} dB: train longer, or "
+                "start from a trained one (init_from)"
+            )
+    details = [f"{k}={_short(v)}" for k, v in event.items() if k not in ("event", "step")]
     return "  ".join([f"step {event['step']}", event["event"], *details])
 
 
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def metrics_line(metrics: Mapping[str, Any], total_steps: int) -> str:
-    """One line of a training: step, stage, losses, patches per second."""
+    """One line of a training: step, stage, losses, patches per second, where the time went.
+
+    The monitor's own signals are in metrics.jsonl alone.
+    """
     words = [f"step {metrics['step']}/{total_steps}"]
+    shares = []
     for name, value in metrics.items():
-        if name == "step":
+        if name in NOT_SHOWN:
             continue
-        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        words.append(shown if name == "stage" else f"{name}={shown}")
-    return "  ".join(words)
+        if name.startswith("time_"):
+            shares.append(f"{name.removeprefix('time_')} {value:.0%}")
+            continue
+        words.append(_short(value) if name == "stage" else f"{name}={_short(value)}")
+    return "  ".join([*words, *([f"time: {', '.join(shares)}"] if shares else [])])

@@ -189,7 +189,7 @@ def _missing(step: Missing, rng: np.random.Generator, size: tuple[int, int], zoo
 
 def _blob(step: Damage, rng: np.random.Generator, size: tuple[int, int], radius: float) -> Marks:
     """A circle whose outline is bent by waves, the longest the strongest."""
-    amplitudes = rng.dirichlet((4,) + (1,) * (LOBES - 1)) * rng.uniform(0.1, MOST_LOBE)
+    amplitudes = rng.dirichlet((8,) + (2,) * (LOBES - 1)) * rng.uniform(0.1, MOST_LOBE)
     lobes = np.stack([amplitudes, rng.uniform(0, 2 * math.pi, LOBES)], axis=1)[None]
     disc = _line(step, rng, np.array([_place(rng, size)]), np.array([radius]))
     return replace(disc, lobes=lobes)

@@ -12,6 +12,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from ganray.config import Section, choose
 from ganray.models.compact import CompactConfig, CompactGenerator
+from ganray.models.discriminator import Discriminator
 from ganray.models.patch_discriminator import PatchConfig, PatchDiscriminator
 from ganray.models.rrdb import RRDBConfig, RRDBNet
 from ganray.models.span import SPAN, SPANConfig
@@ -52,6 +53,20 @@ DISCRIMINATORS = {
 
 SHIPPED = {"compact-x2": "compact-x2.safetensors"}
 """Trained generators by name: files under ganray/models/weights, a model card beside each."""
+
+
+def build_discriminator(architecture: str, options: dict[str, Any]) -> Discriminator:
+    """A discriminator of random weights; `options` are valid ones of its architecture."""
+    choice = DISCRIMINATORS[architecture]
+    network = choice.build(choice.config.model_validate(options))
+    assert isinstance(network, Discriminator)
+    return network
+
+
+def discriminator_stride(architecture: str, options: dict[str, Any]) -> int:
+    """What the sides of a discriminator's images must be multiples of."""
+    config: Any = DISCRIMINATORS[architecture].config.model_validate(options)
+    return int(config.stride)
 
 
 def on_device(network: nn.Module, device: torch.device) -> nn.Module:

@@ -12,6 +12,7 @@ from ganray.degradation.recipe import Recipe, degrade
 from ganray.evaluation.metrics import measure_all
 from ganray.raster.image import FloatPixels, Pixels, from_float, to_float
 from ganray.raster.resample import resize
+from ganray.raster.validity import Mask
 from ganray.restoration import Restorer
 from ganray.storage import Store
 from ganray.training.references import read_reference
@@ -19,11 +20,15 @@ from ganray.training.references import read_reference
 
 @dataclass(frozen=True)
 class Pair:
-    """One image to measure on: degraded (C,h,w) and reference (C,scale·h,scale·w), 8 bits."""
+    """One image to measure on: degraded (C,h,w) and reference (C,scale·h,scale·w), 8 bits.
+
+    `mask` (h,w) is true where a pixel is lost, if the degradation says so.
+    """
 
     key: str
     degraded: Pixels
     reference: Pixels
+    mask: Mask | None = None
 
 
 def synthesise_pair(
@@ -46,8 +51,9 @@ def synthesise_pair(
         scale=scale,
         seeds=[(seed, zlib.crc32(key.encode()))],
     )
+    mask = None if degraded.mask is None else degraded.mask[0, 0].numpy() > 0
     pixels = degraded.pixels[0].numpy()
-    return Pair(key, from_float(pixels, "uint8"), from_float(reference, "uint8"))
+    return Pair(key, from_float(pixels, "uint8"), from_float(reference, "uint8"), mask)
 
 
 def read_pair(degraded: Store, reference: Store, key: str, *, bands: int) -> Pair:
@@ -60,7 +66,8 @@ def measure_restorer(
     restorer: Restorer, pair: Pair, metrics: Sequence[str]
 ) -> dict[str, float | None]:
     """Restore, quantise and measure against the reference, cropped by the scale."""
-    restored = restorer.restore(pair.degraded)
+    mask = pair.mask if restorer.checkpoint.takes_mask else None
+    restored = restorer.restore(pair.degraded, mask=mask)
     return _measure(restored, pair, metrics, restorer.scale)
 
 

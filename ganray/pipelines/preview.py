@@ -18,13 +18,17 @@ from PIL import Image, ImageDraw, ImageFont
 from pydantic import Field
 from torch import Tensor
 
+from ganray.codecs.catalog import Codecs
+from ganray.codecs.dicom_profile import DicomConfig
+from ganray.codecs.film import FilmConfig
+from ganray.codecs.geo_config import GeoConfig
 from ganray.degradation.recipe import Degraded, Recipe, RecipeField, degrade
 from ganray.errors import CodecError, EmptyArchiveError
 from ganray.manifest import Selection
-from ganray.pipelines.archives import readable_inputs, resolve_archive
+from ganray.pipelines.archives import resolve_archive, split_readable
 from ganray.raster.image import from_float
 from ganray.storage import Store, open_store, split_uri
-from ganray.training.samples import read_reference
+from ganray.training.references import read_reference
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +61,17 @@ class PreviewConfig(Selection):
     """Side of the square that is cut from the middle of an image, in pixels of the reference."""
     outline: bool = True
     """Whether what the mask calls lost is outlined."""
+    geo: GeoConfig = GeoConfig()
+    film: FilmConfig = FilmConfig()
+    dicom: DicomConfig = DicomConfig()
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the degradation."""
     output: str = "ganray-output/preview.png"
     """URI or path of the sheet, a PNG."""
+
+    @property
+    def codecs(self) -> Codecs:
+        return Codecs(geo=self.geo, film=self.film, dicom=self.dicom)
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,10 @@ def run_preview(config: PreviewConfig) -> PreviewResult:
     folder, name = split_uri(config.output)
     archive = resolve_archive(config.archive)
     smallest = max(config.scale, 16)
-    found = [item.key for item in readable_inputs(archive, config, smallest_side=smallest)]
+    inputs, refused = split_readable(archive, config, smallest_side=smallest, codecs=config.codecs)
+    for item in refused:
+        logger.warning("skipped key=%s reason=%s", item.key, item.reason)
+    found = [item.key for item in inputs]
     chosen = np.linspace(0, len(found) - 1, min(config.images, len(found))).round().astype(int)
     rows = _degrade_all(open_store(archive), [found[i] for i in chosen], config)
     sheet = draw_sheet(rows, config.degradation, config)
@@ -91,7 +105,7 @@ def _degrade_all(store: Store, keys: Sequence[str], config: PreviewConfig) -> li
     rows = []
     for number, key in enumerate(keys):
         try:
-            reference = _middle(read_reference(store, key, config.bands), config)
+            reference = _middle(read_reference(store, key, config.bands, config.codecs), config)
         except CodecError as error:
             logger.warning("skipped key=%s reason=%s", key, error)
             continue

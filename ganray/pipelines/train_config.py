@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from pydantic import model_validator
 
 from ganray.errors import ConfigError
+from ganray.models.catalog import discriminator_stride
 from ganray.models.checkpoint import Checkpoint, build_generator, load_checkpoint
 from ganray.pipelines.archives import (
     absolute_generator,
@@ -24,9 +26,10 @@ from ganray.training.config import (
     GeneratorField,
     LoopConfig,
 )
+from ganray.training.objective import Objective
 from ganray.training.samples import SamplePlan
 
-DISCRIMINATOR_STRIDE = 8
+CPU = torch.device("cpu")
 
 
 class TrainConfig(DataConfig, LoopConfig):
@@ -50,8 +53,12 @@ class TrainConfig(DataConfig, LoopConfig):
             raise ValueError(
                 f"batch_size {self.batch_size} is smaller than workers.max {self.workers.max}"
             )
-        if self.patch_pixels % DISCRIMINATOR_STRIDE:
-            raise ValueError(f"patch_pixels {self.patch_pixels} is no multiple of 8")
+        stride = discriminator_stride(self.discriminator.architecture, self.discriminator.options)
+        if self.patch_pixels % stride:
+            raise ValueError(
+                f"patch_pixels {self.patch_pixels} is no multiple of {stride}, the stride of the "
+                f"discriminator {self.discriminator.architecture}"
+            )
         if self.stages.total_steps == 0:
             raise ValueError("all stages have 0 steps; give at least one of them some")
         return self
@@ -95,6 +102,8 @@ def plan_training(config: TrainConfig) -> TrainPlan:
             f"patch_pixels {config.patch_pixels} is no multiple of the scale {options['scale']}"
         )
     _require_bands(config, options["bands"])
+    # A file of weights that is another's shows here, before any worker starts.
+    Objective(config.objective, bands=options["bands"], device=CPU, seed=config.seed)
     takes_mask = bool(options.get("mask", False))
     needs = Needs(options["bands"], options["scale"], config.batch_size, takes_mask)
     return TrainPlan(

@@ -15,7 +15,7 @@ FREE = (
     *("workers", "output", "resume", "validation", "validation_degraded"),
     *("num_validation_images", "readers", "max_failed"),
     *("log_every", "validate_every", "checkpoint_every", "precision"),
-    *("compile", "micro_batches"),
+    *("stability", "compile", "micro_batches"),
 )
 """Keys that do not decide what is learnt from which samples."""
 SPLITTING = "validation", "num_validation_images"

@@ -1,17 +1,20 @@
 """Validation during a training: every worker measures some of the images, all know all values."""
 
+import logging
+import math
 from statistics import fmean
 
 import torch
 from torch import nn
 
+from ganray.errors import RestorationError
 from ganray.models.checkpoint import (
     Provenance,
     build_generator,
     decode_checkpoint,
     encode_checkpoint,
 )
-from ganray.pipelines.pairs import Pair, measure_restorer, synthesise_pair
+from ganray.pipelines.pairs import Pair, measure_bicubic, measure_restorer, synthesise_pair
 from ganray.pipelines.train_config import TrainPlan
 from ganray.raster.image import from_float
 from ganray.restoration import Restorer, RestorerConfig
@@ -20,7 +23,10 @@ from ganray.training.distributed import sum_over_workers
 from ganray.training.references import read_reference
 from ganray.training.samples import Share
 
-VALIDATION_METRICS = ("psnr_y", "ssim_y")
+logger = logging.getLogger(__name__)
+
+PSNR = "psnr_y"
+VALIDATION_METRICS = (PSNR, "ssim_y")
 
 
 def measure_validation(
@@ -37,7 +43,7 @@ def measure_validation(
     table = torch.zeros(len(keys), len(VALIDATION_METRICS), 2, dtype=torch.float64)
     restorer = _restorer(plan, generator, device)
     for row in range(share.rank, len(keys), share.num_workers):
-        values = measure_restorer(restorer, validation_pair(plan, row), VALIDATION_METRICS)
+        values = _measure(restorer, validation_pair(plan, row))
         for column, name in enumerate(VALIDATION_METRICS):
             if (value := values[name]) is not None:
                 table[row, column] = torch.tensor([value, 1.0], dtype=torch.float64)
@@ -49,6 +55,36 @@ def measure_validation(
         for name, (value, is_known) in zip(VALIDATION_METRICS, image, strict=True):
             known[name] += [value] if is_known else []
     return {f"validation_{name}": fmean(each) for name, each in known.items() if each}
+
+
+def compare_with_bicubic(
+    plan: TrainPlan, generator: nn.Module, device: torch.device
+) -> dict[str, float]:
+    """The mean PSNR of the generator and of bicubic magnification on the validation images.
+
+    Empty without any. At scale 1 bicubic is the degraded image itself. One worker measures all.
+    """
+    scale, rows = plan.samples.scale, range(len(plan.data.validation.keys))
+    if not rows:
+        return {}
+    restorer = _restorer(plan, generator, device)
+    found: dict[str, list[float]] = {f"validation_{PSNR}": [], f"bicubic_{PSNR}": []}
+    for row in rows:
+        pair = validation_pair(plan, row)
+        values = _measure(restorer, pair), measure_bicubic(pair, (PSNR,), scale=scale)
+        for name, value in zip(found, values, strict=True):
+            if (psnr := value[PSNR]) is not None:
+                found[name].append(psnr)
+    return {name: fmean(values) for name, values in found.items() if values}
+
+
+def _measure(restorer: Restorer, pair: Pair) -> dict[str, float | None]:
+    """The metrics of one pair; not a number where the generator's result is not finite."""
+    try:
+        return measure_restorer(restorer, pair, VALIDATION_METRICS)
+    except RestorationError as error:
+        logger.warning("validation key=%s error=%s", pair.key, error)
+        return dict.fromkeys(VALIDATION_METRICS, math.nan)
 
 
 def validation_pair(plan: TrainPlan, row: int) -> Pair:

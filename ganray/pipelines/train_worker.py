@@ -12,14 +12,13 @@ import torch
 from torch import nn
 
 from ganray.config import digest
-from ganray.models.catalog import DISCRIMINATORS, on_device
+from ganray.models.catalog import build_discriminator, on_device
 from ganray.models.checkpoint import (
     Provenance,
     build_generator,
     encode_checkpoint,
     load_checkpoint,
 )
-from ganray.models.discriminator import Discriminator
 from ganray.models.spectral import normalise_spectrally
 from ganray.models.transfer import transfer
 from ganray.pipelines.train_checkpoints import FoundCheckpoint, find_checkpoint
@@ -27,7 +26,7 @@ from ganray.pipelines.train_config import TrainPlan
 from ganray.pipelines.train_data import local_batches, streamed_batches, watch_failures
 from ganray.pipelines.train_output import TrainOutput
 from ganray.pipelines.train_signals import Link
-from ganray.pipelines.train_validation import measure_validation
+from ganray.pipelines.train_validation import compare_with_bicubic, measure_validation
 from ganray.storage import RetryPolicy, open_store
 from ganray.training.batches import make_batch
 from ganray.training.distributed import (
@@ -93,6 +92,8 @@ def run_worker(plan: TrainPlan, place: WorkerPlace, notes: tuple[Event, ...] = (
     if output and not is_over:
         output.stop(take_snapshot(state))
     elif output:
+        if comparison := compare_with_bicubic(plan, state.generator_ema, place.device):
+            output.add_event({"event": "compared", "step": state.step, **comparison})
         output.finish(state.step, encode_generator(plan, state.generator_ema, origin))
 
 
@@ -115,10 +116,8 @@ def start_state(plan: TrainPlan, device: torch.device) -> tuple[TrainingState, d
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         generator, _ = build_generator(plan.architecture, plan.network)
-        choice = DISCRIMINATORS[config.discriminator.architecture]
         options = {"bands": plan.samples.bands} | config.discriminator.options
-        discriminator = choice.build(choice.config.model_validate(options))
-    assert isinstance(discriminator, Discriminator)
+        discriminator = build_discriminator(config.discriminator.architecture, options)
     if config.adversarial.spectral_norm:
         normalise_spectrally(discriminator)
     origin: dict[str, str] = {}

@@ -194,7 +194,8 @@ class _Run:
         measured = self.hooks.validate(self.state.generator_ema)
         if not measured:
             return
-        self.hooks.log({"step": self.state.step, **measured})
+        known = {name: value for name, value in measured.items() if math.isfinite(value)}
+        self.hooks.log({"step": self.state.step, **known})
         if self.config.stability.enabled and PSNR in measured:
             for alarm in self.monitor.observe_validation(stage, measured[PSNR]):
                 self._react(alarm)
@@ -219,7 +220,7 @@ class _Run:
 
     def _react(self, alarm: Alarm) -> None:
         event = self.ladder.react(alarm, self.state)
-        if event["event"] in ("rolled_back", "stopped"):
+        if event["event"] in ("rolled_back", "gave_up"):
             self.monitor.begin_anew()
         self.hooks.event({"step": self.state.step, **event})
 

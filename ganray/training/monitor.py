@@ -20,11 +20,15 @@ SPIKE_DEVIATIONS = 6.0
 CALM_STEPS = 20
 """Steps after which running statistics mean something."""
 
+HOPELESS = 10
+"""Times the patience after which data that give no finite gradient end the training."""
+
 Player = Literal["generator", "discriminator"]
 Kind = Literal[
     "non_finite",
     "spike",
     "no_finite_step",
+    "no_finite_data",
     "gradients_grew",
     "error_grew",
     "texture_lost",
@@ -118,8 +122,13 @@ class Monitor:
         """Whether an update along a gradient of this norm may be made."""
         level = self.memory.levels.setdefault(player, Level())
         if not math.isfinite(norm):
-            self._raise("non_finite", player, norm, level.mean)
-            self._persists(f"{player}_non_finite", "no_finite_step", player, (norm, level.mean))
+            usual = math.exp(level.mean)
+            self._raise("non_finite", player, norm, usual)
+            if level.count:
+                self._persists(f"{player}_non_finite", "no_finite_step", player, (norm, usual))
+            else:
+                # These weights never had a finite gradient: other weights would not either.
+                self._persists(f"{player}_never", "no_finite_data", player, (norm, usual), HOPELESS)
             return False
         self.memory.streaks[f"{player}_non_finite"] = 0
         if level.is_spike(norm, self.config.spike):
@@ -212,17 +221,25 @@ class Monitor:
             self.memory.streaks[kind] = 0
 
     def _persists(
-        self, streak: str, kind: Kind, player: Player, numbers: tuple[float, float]
+        self,
+        streak: str,
+        kind: Kind,
+        player: Player,
+        numbers: tuple[float, float],
+        patience: int = 1,
     ) -> None:
-        """Count one more step of a signal, and give alarm when it has lasted."""
+        """Count one more step of a signal, and give alarm when it has lasted so many times."""
         streaks = self.memory.streaks
         streaks[streak] = streaks.get(streak, 0) + 1
-        if streaks[streak] >= self.config.patience:
+        if streaks[streak] >= patience * self.config.patience:
             streaks[streak] = 0
             self._raise(kind, player, *numbers)
 
     def _raise(self, kind: Kind, player: Player, value: float, expected: float) -> None:
         self._alarms.append(Alarm(kind, player, value, expected))
+        if kind in ("gradients_grew", "discriminator_wins"):
+            # The reaction changes the penalty, and with it what is usual.
+            self.memory.levels.pop(player, None)
 
     def _take_alarms(self) -> list[Alarm]:
         alarms, self._alarms = self._alarms, []

@@ -97,9 +97,13 @@ class Ladder:
         """Do what the alarm calls for, and say what was done."""
         match alarm.kind:
             case "non_finite" | "spike":
-                return self._event("skipped", alarm)
+                return self._event("step_skipped", alarm)
             case "discriminator_wins":
                 return self._weaken_discriminator(alarm)
+            case "no_finite_data":
+                self._load(state)
+                self._adjust(stopped=True)
+                return self._event("gave_up", alarm)
             case "gradients_grew" if alarm.player == "discriminator":
                 return self._raise_penalty(alarm)
             case _:
@@ -130,7 +134,7 @@ class Ladder:
         number = adjusted.num_rollbacks + 1
         if number > self.config.stability.max_rollbacks:
             self._adjust(stopped=True)
-            return self._event("stopped", alarm, rollbacks=adjusted.num_rollbacks)
+            return self._event("gave_up", alarm, rollbacks=adjusted.num_rollbacks)
         is_recipe = number > ROLLBACKS_UNTIL_RECIPE
         self._adjust(
             num_rollbacks=number,

@@ -12,8 +12,10 @@ import argparse
 import json
 import math
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -29,16 +31,22 @@ from ganray.errors import TrainingError
 from ganray.models.compact import CompactConfig, CompactGenerator
 from ganray.models.spectral import normalise_spectrally
 from ganray.models.unet_discriminator import UNetConfig, UNetDiscriminator
+from ganray.pipelines.shard import ShardConfig, plan_shards, run_sharding
+from ganray.pipelines.train_config import TrainConfig, plan_training
+from ganray.pipelines.train_data import local_batches
+from ganray.pipelines.workers import WorkersConfig
+from ganray.training.batches import make_batch
 from ganray.training.config import LoopConfig
 from ganray.training.loop import Hooks, keep_gradients, train
 from ganray.training.objective import Objective
 from ganray.training.reactions import Event
+from ganray.training.samples import Share
 from ganray.training.state import new_state
 from ganray.training.steps import Batch
 
 CPU = torch.device("cpu")
-SIDE, SCALE, BATCH_SIZE, NUM_PATCHES, NUM_HELD_OUT = 32, 2, 8, 2048, 64
-FIDELITY, WARMUP, ADVERSARIAL = 200, 30, 270
+SIDE, SCALE, BATCH_SIZE, NUM_PATCHES, NUM_HELD_OUT = 24, 2, 8, 2048, 64
+FIDELITY, WARMUP, ADVERSARIAL = 200, 30, 220
 TOLERATED_DB = 1.5
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket")
 
@@ -47,13 +55,15 @@ Poison = Callable[[int, Batch], Batch]
 
 @dataclass(frozen=True)
 class Case:
-    """What is done to a run: other settings, another discriminator, poisoned batches."""
+    """What is done to a run: other settings, another discriminator, poisoned batches, or shards of
+    which one is corrupt."""
 
     name: str
     settings: dict[str, object]
     judge_features: int = 8
     poison: Poison = lambda step, batch: batch
     rate: float = 1.0
+    has_corrupt_shard: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,12 +78,9 @@ class Outcome:
     error: str = ""
 
 
-def poison_one_in_twenty(step: int, batch: Batch) -> Batch:
-    return with_nan(batch) if step % 20 == 13 else batch
-
-
-def poison_a_stretch(step: int, batch: Batch) -> Batch:
-    return with_nan(batch) if 100 <= step < 130 else batch
+def poison_some(step: int, batch: Batch) -> Batch:
+    """One in twenty, and thirty in a row."""
+    return with_nan(batch) if step % 20 == 13 or 120 <= step < 150 else batch
 
 
 def with_nan(batch: Batch) -> Batch:
@@ -84,14 +91,14 @@ def with_nan(batch: Batch) -> Batch:
 
 SABOTAGE = (
     Case("learning rate x30", {}, rate=30.0),
-    Case("NaN in one batch of twenty", {}, poison=poison_one_in_twenty),
-    Case("NaN for thirty batches", {}, poison=poison_a_stretch),
+    Case("batches poisoned with NaN", {}, poison=poison_some),
     Case(
         "discriminator far too strong",
-        {"discriminator_steps": 6, "gamma": 0.0, "weight": 1.0},
-        judge_features=48,
+        {"loss": "wasserstein", "gradient_penalty": 0.0, "discriminator_steps": 3, "weight": 0.5},
+        judge_features=16,
     ),
-    Case("gamma = 0", {"gamma": 0.0, "weight": 0.5}),
+    Case("gamma = 0", {"loss": "nonsaturating", "gamma": 0.0, "weight": 0.5}),
+    Case("a corrupt shard", {}, has_corrupt_shard=True),
 )
 HEALTHY = (
     Case("relativistic", {}),
@@ -106,13 +113,12 @@ def run(case: Case, seed: int, watched: bool) -> Outcome:
     """One training; a crash is an outcome too."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    rate = case.rate
     config = LoopConfig.model_validate(
         {
             "stages": {
-                "fidelity": {"steps": FIDELITY, "learning_rate": 2e-3 * rate},
-                "warmup": {"steps": WARMUP, "learning_rate": 5e-4 * rate},
-                "adversarial": {"steps": ADVERSARIAL, "learning_rate": 5e-4 * rate},
+                "fidelity": stage(FIDELITY, 2e-3 * case.rate),
+                "warmup": stage(WARMUP, 5e-4 * case.rate),
+                "adversarial": stage(ADVERSARIAL, 5e-4 * case.rate),
             },
             "adversarial": case.settings,
             "stability": {"enabled": watched},
@@ -139,7 +145,8 @@ def run(case: Case, seed: int, watched: bool) -> Outcome:
     objective = Objective(config.objective, bands=3, device=CPU, seed=seed)
     error = ""
     try:
-        train(state, batches(seed, case.poison), config, hooks, objective)
+        with data_of(case, seed) as batches:
+            train(state, batches, config, hooks, objective)
     except TrainingError as found:
         error = str(found)
     names = [f"{event['event']}: {event['reason']}" for event in events]
@@ -148,7 +155,43 @@ def run(case: Case, seed: int, watched: bool) -> Outcome:
     return Outcome(case.name, seed, watched, psnr, reactions, error)
 
 
-def batches(seed: int, poison: Poison) -> Iterator[Batch]:
+def stage(steps: int, rate: float) -> dict[str, float]:
+    return {"steps": steps, "learning_rate": rate, "final_learning_rate": rate / 4}
+
+
+@contextmanager
+def data_of(case: Case, seed: int) -> Iterator[Iterator[Batch]]:
+    """The batches of a run; shards are cut for it, and one is then overwritten in part."""
+    if not case.has_corrupt_shard:
+        yield prepared_batches(seed, case.poison)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        alone = WorkersConfig(max=0)
+        cut = ShardConfig(output=folder, shard_bytes=2**19, workers=alone, smallest_pixels=SIDE)
+        result = run_sharding(plan_shards(cut), lambda done, number: None)
+        path = Path(folder) / result.index.shards[len(result.index.shards) // 2].key
+        damaged = bytearray(path.read_bytes())
+        for position in range(len(damaged) // 8, len(damaged) // 2, 97):
+            damaged[position] ^= 0x5A
+        path.write_bytes(damaged)
+        config = TrainConfig.model_validate(
+            {
+                "archive": folder,
+                "output": f"{folder}-training",
+                "degradation": "bicubic",
+                "patch_pixels": SIDE,
+                "batch_size": BATCH_SIZE,
+                "workers": alone,
+                "seed": seed,
+            }
+        )
+        samples = plan_training(config).samples
+        steps = range(FIDELITY + WARMUP + ADVERSARIAL)
+        arrays = local_batches(samples, Share(0, 1, BATCH_SIZE), steps)
+        yield (make_batch(each, samples, CPU) for each in arrays)
+
+
+def prepared_batches(seed: int, poison: Poison) -> Iterator[Batch]:
     references, degraded = patches()
     rng = np.random.default_rng(seed)
     step = 0
@@ -161,7 +204,7 @@ def batches(seed: int, poison: Poison) -> Iterator[Batch]:
 
 @cache
 def patches() -> tuple[Tensor, Tensor]:
-    """References (N,3,32,32) and their bicubic halves, a little noisy; the first are held out."""
+    """References (N,3,24,24) and their bicubic halves, a little noisy; the first are held out."""
     rng = np.random.default_rng(0)
     images = [getattr(skimage.data, name)() for name in PHOTOGRAPHS]
     cut = []

@@ -11,6 +11,7 @@ import pytest
 from ganray.cli import COMMANDS
 from ganray.config import describe, load_config
 from ganray.pipelines.evaluate import EvaluateConfig
+from ganray.pipelines.preview import PreviewConfig
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.shard import ShardConfig
 from ganray.pipelines.train_config import TrainConfig
@@ -27,6 +28,8 @@ JOBS = {
     "evaluate": EvaluateConfig,
     "shard": ShardConfig,
 }
+CONFIGURED = JOBS | {"preview": PreviewConfig}
+WITHOUT_PLAN = ("evaluate", "preview")
 
 
 def readme_commands() -> list[str]:
@@ -82,22 +85,22 @@ def test_every_link_to_a_file_leads_to_one(document: str) -> None:
             assert (path.parent / link).exists(), link
 
 
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", CONFIGURED)
 def test_help_lists_every_field_with_its_description(name: str) -> None:
     outcome = ganray_here(name, "--help")
     assert outcome.code == 0
-    for field in describe(JOBS[name]):
+    for field in describe(CONFIGURED[name]):
         assert f"  {field.key} = {field.default}" in outcome.output
         assert field.expected == "text" or field.expected in outcome.output
         assert len(field.description) > 10, field.key
 
 
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", CONFIGURED)
 def test_help_has_an_example_of_keys_that_there_are(name: str) -> None:
     words = ganray_here(name, "--help").output
     (example,) = re.findall(rf"^  ganray {name} (.*)$", words, re.MULTILINE)
-    load_config(JOBS[name], shlex.split(example))
-    assert ("--plan " in words) == (name != "evaluate")
+    load_config(CONFIGURED[name], shlex.split(example))
+    assert ("--plan " in words) == (name not in WITHOUT_PLAN)
 
 
 def test_help_shows_the_values_of_a_choice() -> None:

@@ -108,3 +108,12 @@ def test_a_level_forgets_old_values() -> None:
         level.add(value)
     assert math.exp(level.mean) == pytest.approx(100.0, rel=0.05)
     assert not level.is_spike(110.0, 10.0)
+
+
+def test_data_that_never_give_a_finite_gradient_are_told_from_weights_that_broke() -> None:
+    monitor = Monitor(CONFIG)
+    found = []
+    for _ in range(10 * CONFIG.patience):
+        assert not monitor.accepts("generator", math.nan)
+        found += observed(monitor)
+    assert found.count("no_finite_data") == 1 and "no_finite_step" not in found

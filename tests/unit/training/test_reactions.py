@@ -42,7 +42,7 @@ def test_a_skipped_step_changes_nothing(state: TrainingState) -> None:
     ladder = Ladder(CONFIG)
     before = ladder.adjustments
     event = ladder.react(SPIKE, state)
-    assert event["event"] == "skipped" and event["reason"] == "spike"
+    assert event["event"] == "step_skipped" and event["reason"] == "spike"
     assert ladder.adjustments == before
 
 
@@ -96,7 +96,7 @@ def test_the_ladder_ends_at_the_stable_recipe_and_then_stops(state: TrainingStat
         events.append(ladder.react(GREW, state)["event"])
         losses.append(ladder.play(1e-5).loss)
     assert losses == ["hinge", "hinge", "relativistic", "relativistic"]
-    assert events == ["rolled_back"] * 3 + ["stopped"]
+    assert events == ["rolled_back"] * 3 + ["gave_up"]
     assert ladder.adjustments.stopped and values(state) != {9.0}
 
 
