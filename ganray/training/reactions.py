@@ -136,10 +136,12 @@ class Ladder:
             self._adjust(stopped=True)
             return self._event("gave_up", alarm, rollbacks=adjusted.num_rollbacks)
         is_recipe = number > ROLLBACKS_UNTIL_RECIPE
+        # A stretch of bad data breaks one state; rates are to blame only if the next breaks too.
+        is_accident = alarm.kind == "no_finite_step" and number == 1
         self._adjust(
             num_rollbacks=number,
-            rate=adjusted.rate * RATE_AFTER_ROLLBACK,
-            weight=adjusted.weight / 2,
+            rate=adjusted.rate * (1.0 if is_accident else RATE_AFTER_ROLLBACK),
+            weight=adjusted.weight / (1.0 if is_accident else 2.0),
             rewarm_left=REWARM_STEPS,
             stable_recipe=is_recipe,
         )

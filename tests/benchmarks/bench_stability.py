@@ -47,7 +47,7 @@ from ganray.training.steps import Batch
 CPU = torch.device("cpu")
 SIDE, SCALE, BATCH_SIZE, NUM_PATCHES, NUM_HELD_OUT = 24, 2, 8, 2048, 64
 FIDELITY, WARMUP, ADVERSARIAL = 200, 30, 220
-TOLERATED_DB = 1.5
+TOLERATED_DB = 0.5
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket")
 
 Poison = Callable[[int, Batch], Batch]
@@ -97,7 +97,7 @@ SABOTAGE = (
         {"loss": "wasserstein", "gradient_penalty": 0.0, "discriminator_steps": 3, "weight": 0.5},
         judge_features=16,
     ),
-    Case("gamma = 0", {"loss": "nonsaturating", "gamma": 0.0, "weight": 0.5}),
+    Case("gamma = 0", {"loss": "nonsaturating", "gamma": 0.0, "weight": 1.0}),
     Case("a corrupt shard", {}, has_corrupt_shard=True),
 )
 HEALTHY = (

@@ -113,3 +113,15 @@ def test_a_ladder_goes_on_from_what_it_had_changed(state: TrainingState) -> None
 def test_an_event_is_json_even_where_its_value_is_not_finite(state: TrainingState) -> None:
     event = Ladder(CONFIG).react(Alarm("non_finite", "generator", float("nan"), 1.0), state)
     assert json.loads(json.dumps(event, allow_nan=False))["value"] == "nan"
+
+
+def test_one_stretch_without_finite_gradients_leaves_the_rates_as_they_are(
+    state: TrainingState,
+) -> None:
+    ladder = Ladder(CONFIG)
+    ladder.remember(state, is_first=True)
+    broken = Alarm("no_finite_step", "generator", float("nan"), 1.0)
+    assert ladder.react(broken, state)["event"] == "rolled_back"
+    assert ladder.adjustments.rate == 1 and ladder.adjustments.weight == 1
+    ladder.react(broken, state)
+    assert ladder.adjustments.rate < 1 and ladder.adjustments.weight < 1
