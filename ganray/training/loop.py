@@ -101,10 +101,10 @@ class _Run:
         self.monitor = Monitor(config.stability)
         self.ladder = Ladder(config)
         self.augmentation = Augmentation()
+        self.stage = ""
         self._restore(state.monitor)
         self.ladder.remember(state, is_first=True)
         self.clock = _Clock(state.step)
-        self.stage = ""
         self.tools = Tools(
             generate=compiled(state.generator, config.compile, device),
             pixel_loss=PIXEL[config.objective.pixel_kind],
