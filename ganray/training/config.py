@@ -16,6 +16,8 @@ COMPANIONS: dict[str, dict[str, Any]] = {
     "wasserstein": {"r1": False, "r2": False, "gradient_penalty": 10.0, "discriminator_steps": 5},
 }
 """What a loss needs beside it to bound its discriminator, by its paper."""
+GAMMA_PER_PATCH = 2e-4
+"""γ·batch of R3GAN's recipe (Huang et al. 2024)."""
 
 Steps = Annotated[int, Field(ge=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -75,9 +77,9 @@ class AdversarialConfig(Section):
     weight: Annotated[float | None, Field(ge=0)] = None
     """Weight of the adversarial loss beside a pixel loss of weight 1: more is sharper and less
     faithful; by default what objective.texture makes of it."""
-    gamma: NotNegative = 2e-5
-    """Weight of the gradient penalties R1 (on references) and R2 (on restorations), about
-    0.0002 / batch_size; it does not depend on the patch's size."""
+    gamma: NotNegative | None = None
+    """Weight of the gradient penalties R1 (on references) and R2 (on restorations), whatever the
+    patch's size; by default 0.0002 / batch_size."""
     final_gamma: NotNegative | None = None
     """Weight of these penalties at the last step, on a cosine; by default a tenth of gamma."""
     r1: bool = True
@@ -101,9 +103,10 @@ class AdversarialConfig(Section):
             return values
         return COMPANIONS.get(values.get("loss", ""), {}) | values
 
-    @property
-    def last_gamma(self) -> float:
-        return self.gamma / 10 if self.final_gamma is None else self.final_gamma
+    def gammas(self, batch_size: int) -> tuple[float, float]:
+        """γ at the first and at the last step."""
+        first = GAMMA_PER_PATCH / batch_size if self.gamma is None else self.gamma
+        return first, first / 10 if self.final_gamma is None else self.final_gamma
 
 
 def _from_name(value: Any) -> Any:

@@ -158,11 +158,9 @@ class _Run:
         return losses
 
     def _play_now(self) -> Play:
-        game = self.config.adversarial
+        first, last = self.config.adversarial.gammas(self.config.batch_size)
         stage, progress = place_of(self.config.stages, self.state.step)
-        return self.ladder.play(
-            cosine(game.gamma, game.last_gamma, progress if stage == "adversarial" else 0.0)
-        )
+        return self.ladder.play(cosine(first, last, progress if stage == "adversarial" else 0.0))
 
     def watch(self, stage: str, losses: Losses) -> dict[str, float]:
         """Average the losses over all workers, and react to what they say."""

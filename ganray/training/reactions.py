@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ganray.training.config import LoopConfig
+from ganray.training.config import GAMMA_PER_PATCH, LoopConfig
 from ganray.training.monitor import Alarm
 from ganray.training.objective import adversarial_weight
 from ganray.training.state import TrainingState, learning_parts
@@ -24,8 +24,6 @@ STABLE_LOSS = "relativistic"
 ROLLBACKS_UNTIL_RECIPE = 2
 RATE_AFTER_ROLLBACK = 0.25
 REWARM_STEPS = 20
-GAMMA_PER_PATCH = 2e-4
-"""γ·batch of R3GAN's recipe."""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,8 @@ def make_tools(state: TrainingState, **changes: object) -> Tools:
 
 def play_of(game: AdversarialConfig) -> Play:
     """The game as configured, with its first γ."""
-    return Ladder(LoopConfig(adversarial=game)).play(game.gamma)
+    config = LoopConfig(adversarial=game)
+    return Ladder(config).play(game.gammas(config.batch_size)[0])
 
 
 def copies(network: nn.Module) -> list[Tensor]:

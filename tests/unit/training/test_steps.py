@@ -71,7 +71,7 @@ def test_the_discriminator_step_is_its_formula_and_leaves_the_generator_alone(
     r1, r2 = penalty(expected, batch.reference), penalty(expected, fakes)
     mix = torch.tensor([np.random.default_rng((1, index)).random() for index in batch.indices])
     between = wasserstein_penalty(expected, batch.reference, fakes, mix)
-    zero_centred = game.gamma / 2 * (game.r1 * r1 + game.r2 * r2)
+    zero_centred = play_of(game).gamma / 2 * (game.r1 * r1 + game.r2 * r2)
     (loss + zero_centred + game.gradient_penalty * between).backward()
     before = copies(state.generator)
     losses = discriminator_step(state, [batch], play_of(game), make_tools(state))
