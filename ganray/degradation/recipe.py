@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
 from ganray.config import Section, choose
+from ganray.degradation.blur import MOST_RADIUS, Blur, Defocus, Motion, reach
 from ganray.degradation.compression import Jpeg
 from ganray.degradation.damage import Damage, damage
 from ganray.degradation.draws import Draws, Probability, Stream
@@ -58,6 +59,7 @@ class Recipe(Section):
     def require_fit(self, *, scale: int, bands: int) -> None:
         """Raise ConfigError where it cannot be applied to references of so many bands."""
         kinds = [type(step) for step in self.steps]
+        self._require_radii(scale)
         if scale > 1 and Resample not in kinds:
             raise ConfigError(
                 f"degradation {self.name} has no resample step, which scale {scale} needs; add "
@@ -68,6 +70,19 @@ class Recipe(Section):
                 f"degradation {self.name} has a jpeg step, which is for 1 or 3 bands; found "
                 f"{bands}: take a recipe without it, such as satellite"
             )
+
+    def _require_radii(self, scale: int) -> None:
+        """Widths are in pixels of the degraded image: at a larger scale kernels are larger."""
+        zoom = scale
+        for number, step in enumerate(self.steps, start=1):
+            if isinstance(step, Resample):
+                zoom = 1
+            if isinstance(step, Blur | Motion | Defocus) and reach(step, zoom) > MOST_RADIUS:
+                raise ConfigError(
+                    f"degradation {self.name} has a {step.kind} as step {number} whose kernel "
+                    f"reaches {reach(step, zoom)} pixels at scale {scale}; expected at most "
+                    f"{MOST_RADIUS}: lower its widths, or raise its smallest powers"
+                )
 
 
 @dataclass(frozen=True)

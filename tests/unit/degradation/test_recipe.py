@@ -195,6 +195,28 @@ def test_a_recipe_whose_sizes_do_not_come_out_is_refused(steps: list[dict], mess
         recipe_of(*steps)
 
 
+@pytest.mark.parametrize(
+    ("step", "radius"),
+    [
+        ({"kind": "blur", "sigma": [1, 20]}, 240),
+        ({"kind": "blur", "sigma": [1, 4], "shapes": ["generalised"]}, 144),
+        ({"kind": "motion", "extent": [1, 80]}, 161),
+        ({"kind": "defocus", "radius": [1, 40]}, 161),
+    ],
+)
+def test_a_kernel_that_is_too_large_at_a_scale_is_refused(step: dict, radius: int) -> None:
+    recipe_of(step, RESAMPLE).require_fit(scale=1, bands=3)
+    recipe_of(RESAMPLE, step).require_fit(scale=4, bands=3)
+    with pytest.raises(ConfigError, match=f"as step 1 whose kernel reaches {radius} pixels"):
+        recipe_of(step, RESAMPLE).require_fit(scale=4, bands=3)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_shipped_recipe_fits_every_scale(name: str) -> None:
+    for scale in (1, 2, 3, 4, 8):
+        shipped(name).require_fit(scale=scale, bands=1)
+
+
 def test_a_recipe_without_a_reduction_is_for_scale_one() -> None:
     degrade(noise(1, 1, 8, 8), recipe_of(QUANTISE), scale=1, seeds=[(0, 0)])
     with pytest.raises(ConfigError, match=r"no resample step, which scale 2 needs; add"):
