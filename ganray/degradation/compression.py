@@ -77,7 +77,9 @@ def compress(pixels_BCHW: Tensor, qualities: list[int]) -> Tensor:
     coded = _code(chroma, tables(CHROMA, qualities, levels.device)).sub_(128)
     coded = coded[..., : math.ceil(height / 2), : math.ceil(width / 2)]
     spread = F.interpolate(coded, scale_factor=2.0, mode="bilinear", align_corners=False)
-    whole = torch.cat([luma[..., :height, :width], spread[..., :height, :width].round_()], dim=1)
+    # Halves go up and down by turns here too (jdsample.c).
+    spread += 0.5 - torch.arange(spread.shape[-1], device=spread.device) % 2 / 16
+    whole = torch.cat([luma[..., :height, :width], spread[..., :height, :width].floor_()], dim=1)
     decoded: Tensor = _mix(whole, TO_RGB).round_().clamp_(0, 255).div_(255)
     return decoded
 
@@ -112,10 +114,12 @@ def _code(planes_BCHW: Tensor, steps_B164: Tensor) -> Tensor:
     blocks = padded.sub(128).view(batch, bands, down, BLOCK, right, BLOCK).transpose(3, 4)
     cosines = _cosines(planes_BCHW.device)
     values = blocks.reshape(batch, -1, BLOCK * BLOCK) @ cosines.T
-    values = values.div_(steps_B164).round_().mul_(steps_B164) @ cosines
+    values = values.div_(steps_B164)
+    # Halves away from zero, as libjpeg rounds them: means of a block are often halves.
+    values = values.abs().add_(0.5).floor_().copysign_(values).mul_(steps_B164) @ cosines
     restored = values.view(batch, bands, down, right, BLOCK, BLOCK).transpose(3, 4)
     levels = restored.reshape(batch, bands, down * BLOCK, right * BLOCK)
-    levels = levels.add_(128).round_().clamp_(0, 255)
+    levels = levels.add_(128.5).floor_().clamp_(0, 255)
     return levels[..., :height, :width]
 
 
