@@ -198,7 +198,8 @@ def prepared_batches(seed: int, poison: Poison) -> Iterator[Batch]:
     while True:
         chosen = torch.from_numpy(rng.integers(NUM_HELD_OUT, NUM_PATCHES, BATCH_SIZE))
         indices = range(step * BATCH_SIZE, (step + 1) * BATCH_SIZE)
-        yield poison(step, Batch(degraded[chosen], references[chosen], indices=tuple(indices)))
+        seeds = tuple((seed, index) for index in indices)
+        yield poison(step, Batch(degraded[chosen], references[chosen], seeds=seeds))
         step += 1
 
 
