@@ -50,7 +50,13 @@ def train(words: Sequence[str]) -> int:
         say("nothing was written")
         return DONE
     result = run_training(plan, lambda line: _say_line(line, plan.total_steps))
-    if result.already_finished:
+    if result.gave_up_at is not None:
+        say(
+            f"nothing to do: the training is finished, it gave up at step {result.gave_up_at}; "
+            f"{result.generator} is the best it had. Start anew with resume=false and other "
+            "settings"
+        )
+    elif result.already_finished:
         say(f"nothing to do: {result.generator} is trained; resume=false starts anew")
     else:
         say(f"trained {counted(result.steps_done, 'step')}: {result.generator}")

@@ -94,7 +94,7 @@ def run_worker(plan: TrainPlan, place: WorkerPlace, notes: tuple[Event, ...] = (
     elif output:
         if comparison := compare_with_bicubic(plan, state.generator_ema, place.device):
             output.add_event({"event": "compared", "step": state.step, **comparison})
-        output.finish(state.step, encode_generator(plan, state.generator_ema, origin))
+        output.finish(state.step, encode_generator(plan, state, origin))
 
 
 def _arrays(plan: TrainPlan, share: Share, steps: range) -> Iterator[Arrays]:
@@ -195,20 +195,20 @@ def make_hooks(plan: TrainPlan, place: WorkerPlace, output: TrainOutput | None) 
     )
 
 
-def encode_generator(plan: TrainPlan, generator: nn.Module, origin: dict[str, str]) -> bytes:
-    """The trained generator as a checkpoint with its provenance."""
+def encode_generator(plan: TrainPlan, state: TrainingState, origin: dict[str, str]) -> bytes:
+    """The trained generator, the averaged one, as a checkpoint with its provenance."""
     _, network = build_generator(plan.architecture, plan.network)
     config, recipe = plan.config, plan.samples.recipe
     training = {
         "config_digest": digest(config),
-        "steps": config.stages.total_steps,
+        "steps": state.step,
         "degradation": recipe.model_dump(mode="json") if recipe else "pairs",
         "init_from": origin,
         "config": told_config(config.model_dump(mode="json")),
     }
     trained_on = f"{plan.data.num_images} images of {told_place(plan.data.origin)}"
     provenance = Provenance(trained_on=trained_on, training=training)
-    return encode_checkpoint(generator, plan.architecture, network, provenance)
+    return encode_checkpoint(state.generator_ema, plan.architecture, network, provenance)
 
 
 def told_config(config: dict[str, Any]) -> dict[str, Any]:

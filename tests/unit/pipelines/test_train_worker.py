@@ -53,8 +53,9 @@ def test_a_generator_names_what_it_started_from_and_nothing_of_the_machine(
     plan: TrainPlan, tmp_path: Path
 ) -> None:
     state, origin = start_state(plan, CPU)
-    data = encode_generator(plan, state.generator_ema, origin)
-    made = decode_checkpoint(data, "memory")
+    state.step = 7
+    made = decode_checkpoint(encode_generator(plan, state, origin), "memory")
+    assert made.training["steps"] == 7
     first = load_checkpoint("compact-x2")
     assert made.training["init_from"]["digest"] == first.digest
     assert made.training["init_from"]["trained_on"] == first.trained_on
