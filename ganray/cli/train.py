@@ -90,6 +90,12 @@ def event_line(event: Mapping[str, Any]) -> str:
             return f"going on from {event['checkpoint']} with {workers}"
         case "skipped":
             return _skipped(event["key"], event["reason"])
+        case "compared" if event["validation_psnr_y"] is None:
+            return (
+                "warning: the generator's results on the validation images are not finite, worse "
+                f"than bicubic's {event['bicubic_psnr_y']:.2f} dB: lower its learning rate, or "
+                "start from a trained one (init_from)"
+            )
         case "compared" if event["validation_psnr_y"] < event["bicubic_psnr_y"]:
             return (
                 f"warning: the generator reaches {event['validation_psnr_y']:.2f} dB on the "

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ganray.codecs.catalog import Codecs
 from ganray.degradation.recipe import Recipe
 from ganray.errors import ConfigError
 from ganray.manifest import Selection
@@ -59,10 +60,9 @@ def plan_data(config: DataConfig, needs: Needs) -> DataPlan:
     require_bands(images.inputs, config, needs.bands)
     held_out = hold_out(images.keys, config.num_validation_images) if _holds_out(config) else []
     learnt = images.only([i for i in range(len(images.inputs)) if i not in set(held_out)])
+    validation, unmeasured = _named_validation(config, needs, config.codecs)
     if _holds_out(config):
         validation = images.only(held_out).for_validation()
-    else:
-        validation = _named_validation(config, needs)
     samples = SamplePlan(
         archive=config.archive,
         keys=learnt.keys,
@@ -88,7 +88,7 @@ def plan_data(config: DataConfig, needs: Needs) -> DataPlan:
         num_images=len(learnt.keys),
         origin=config.archive,
         trained_on=trained_on,
-        skipped=images.refused,
+        skipped=(*images.refused, *unmeasured),
         notes=notes,
     )
 
@@ -128,7 +128,7 @@ def _plan_shards(config: DataConfig, needs: Needs, index: ShardIndex) -> DataPla
         max_failed=config.max_failed,
         cache_bytes=config.cache_bytes,
     )
-    validation = _named_validation(config, needs)
+    validation, unmeasured = _named_validation(config, needs, config.codecs)
     if _holds_out(config) and index.validation:
         folder = join_uri(config.archive, VALIDATION_FOLDER)
         validation = ValidationPlan(folder, index.validation[: config.num_validation_images])
@@ -143,6 +143,7 @@ def _plan_shards(config: DataConfig, needs: Needs, index: ShardIndex) -> DataPla
         num_images=index.num_images,
         origin=index.archive,
         trained_on=trained_on,
+        skipped=unmeasured,
         notes=notes,
     )
 
@@ -177,17 +178,20 @@ def _holds_out(config: DataConfig) -> bool:
     return config.validation == AUTO
 
 
-def _named_validation(config: DataConfig, needs: Needs) -> ValidationPlan:
-    """The first usable images of the validation archive that a user names."""
+def _named_validation(
+    config: DataConfig, needs: Needs, codecs: Codecs
+) -> tuple[ValidationPlan, tuple[Refused, ...]]:
+    """The first usable images of the validation archive that a user names, and the unusable."""
     if config.validation in ("", AUTO):
-        return ValidationPlan()
-    found, refused = split_readable(config.validation, Selection(), codecs=config.codecs)
+        return ValidationPlan(), ()
+    found, refused = split_readable(config.validation, Selection(), codecs=codecs)
     images = Images(config.validation, tuple(found), tuple(refused))
     if config.validation_degraded:
         images = pair_images(images, config.validation_degraded, config, needs.scale)
     require_bands(images.inputs, config, needs.bands)
     number = min(len(images.inputs), config.num_validation_images)
-    return images.only(range(number)).for_validation()
+    unmeasured = (Refused(i.key, f"not validated on: {i.reason}") for i in images.refused)
+    return images.only(range(number)).for_validation(), tuple(unmeasured)
 
 
 def _notes(num_images: int, batch_size: int) -> tuple[str, ...]:
