@@ -31,7 +31,8 @@ from ganray.errors import TrainingError
 from ganray.models.compact import CompactConfig, CompactGenerator
 from ganray.models.spectral import normalise_spectrally
 from ganray.models.unet_discriminator import UNetConfig, UNetDiscriminator
-from ganray.pipelines.shard import ShardConfig, plan_shards, run_sharding
+from ganray.pipelines.shard import plan_shards, run_sharding
+from ganray.pipelines.shard_config import ShardConfig
 from ganray.pipelines.train_config import TrainConfig, plan_training
 from ganray.pipelines.train_data import local_batches
 from ganray.pipelines.workers import WorkersConfig
