@@ -153,8 +153,8 @@ def start_state(plan: TrainPlan, device: torch.device) -> tuple[TrainingState, d
         generator, _ = build_generator(plan.architecture, plan.network)
         options = {"bands": plan.samples.bands} | config.discriminator.options
         discriminator = build_discriminator(config.discriminator.architecture, options)
-    if config.adversarial.spectral_norm:
-        normalise_spectrally(discriminator)
+        if config.adversarial.spectral_norm:
+            normalise_spectrally(discriminator)
     origin: dict[str, str] = {}
     if config.init_from:
         start = load_checkpoint(config.init_from)

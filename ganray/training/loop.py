@@ -6,7 +6,7 @@ Plain torch without Ray: whoever calls it provides the batches and the hooks.
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -157,8 +157,8 @@ class _Run:
     def _play(self, parts: list[Batch], stage: str) -> Losses:
         play = self._play_now()
         losses: Losses = {}
-        for _ in range(self.config.adversarial.discriminator_steps):
-            losses = discriminator_step(self.state, parts, play, self.tools)
+        for turn in range(self.config.adversarial.discriminator_steps):
+            losses = discriminator_step(self.state, parts, replace(play, turn=turn), self.tools)
         if stage == "adversarial" and not self.ladder.rest():
             losses |= generator_step(self.state, parts, play, self.tools)
         return losses

@@ -52,6 +52,8 @@ class Play:
     r2: bool
     gradient_penalty: float
     unrolled_steps: int
+    turn: int = 0
+    """Of several discriminator steps on one batch."""
 
 
 class Ladder:

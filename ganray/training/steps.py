@@ -116,7 +116,9 @@ def discriminator_step(
         penalty = play.gamma / 2 * (r1 + r2)
         found = {"discriminator": loss, "r1": r1, "r2": r2, "gap": real.mean() - fake.mean()}
         if play.gradient_penalty:
-            found["gradient_penalty"] = _between(state.discriminator, seen, fakes, batch)
+            found["gradient_penalty"] = _between(
+                state.discriminator, (seen, fakes), batch, play.turn
+            )
             penalty = penalty + play.gradient_penalty * found["gradient_penalty"]
         (share * (loss + penalty)).backward()
         _add(losses, share, found | _strength(play.loss, real, fake))
@@ -164,9 +166,13 @@ def _judge(
     return logits, penalty
 
 
-def _between(discriminator: nn.Module, references: Tensor, fakes: Tensor, batch: Batch) -> Tensor:
-    """WGAN-GP's penalty; where between the two images follows from the sample's number."""
-    mix = np.array([np.random.default_rng((MIX, *seed)).random() for seed in batch.seeds])
+def _between(
+    discriminator: nn.Module, images: tuple[Tensor, Tensor], batch: Batch, turn: int
+) -> Tensor:
+    """WGAN-GP's penalty on (references, fakes); where between the two follows from the sample's
+    number and the turn."""
+    references, fakes = images
+    mix = np.array([np.random.default_rng((MIX, turn, *seed)).random() for seed in batch.seeds])
     return wasserstein_penalty(
         discriminator, references, fakes, torch.from_numpy(mix).to(references)
     )
