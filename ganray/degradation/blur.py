@@ -14,9 +14,10 @@ from ganray.degradation.convolution import convolve, grid, normalised
 from ganray.degradation.draws import ChanceStep, Draws, PositiveRange, Range, UnitRange
 
 ShapeName = Literal["gaussian", "anisotropic", "generalised", "plateau"]
-# Of tails beyond it nothing is seen.
-SIGMAS_IN_RADIUS = 3.0
-MOST_RADIUS = 64
+# Of a kernel's peak; where a Gaussian has it, at 3 deviations, every shape ends.
+SMALLEST_PART = math.exp(-(3.0**2) / 2)
+# Of a kernel, in pixels; a wider one would leave nothing of a patch.
+MOST_RADIUS = 128
 SMALLEST_SIGMA = 0.05
 SINC_RADIUS = 10
 
@@ -59,13 +60,35 @@ class Sinc(ChanceStep):
     """Range of the highest frequency that is kept, as a part of the highest there is."""
 
 
+def reach(step: Blur | Motion | Defocus, zoom: float) -> int:
+    """The largest radius of a step's kernels, in pixels; `zoom` as in `blur`."""
+    match step:
+        case Blur():
+            extent = step.sigma[1] * zoom * max(_sigmas(step, shape) for shape in step.shapes)
+        case Motion():
+            extent = step.extent[1] * zoom / 2 + 1
+        case Defocus():
+            extent = step.radius[1] * zoom + 1
+    return max(1, math.ceil(extent))
+
+
+def _sigmas(step: Blur, shape: ShapeName) -> float:
+    """Deviations at which the longest of a shape's kernels falls to SMALLEST_PART."""
+    match shape:
+        case "generalised":
+            return float((-2 * math.log(SMALLEST_PART)) ** (0.5 / step.generalised_power[0]))
+        case "plateau":
+            return float((1 / SMALLEST_PART - 1) ** (0.5 / step.plateau_power[0]))
+        case _:
+            return math.sqrt(-2 * math.log(SMALLEST_PART))
+
+
 def blur(pixels_BCHW: Tensor, step: Blur, draws: Draws, zoom: float) -> Tensor:
     """Convolve with k(q), q = dᵀΣ⁻¹d: exp(−q/2), exp(−q^β/2) or 1/(1+q^β).
 
     `zoom` are pixels here per pixel of the degraded image. Wang et al. 2021, "Real-ESRGAN",
     section 3.1; Liu et al. 2020, "Estimating generalized Gaussian blur kernels", for β.
     """
-    radius = _radius(SIGMAS_IN_RADIUS * step.sigma[1] * zoom)
     shapes = draws.choose(step.shapes)
     wide, narrow, angle = (draws.uniform(b) for b in (step.sigma, step.sigma, (0, math.pi)))
     narrow = torch.where(_of(shapes, "gaussian", draws), wide, narrow)
@@ -75,7 +98,7 @@ def blur(pixels_BCHW: Tensor, step: Blur, draws: Draws, zoom: float) -> Tensor:
         draws.uniform(step.generalised_power),
     )
     power = torch.where(_of(shapes, "plateau", draws) | _of(shapes, "generalised", draws), power, 1)
-    along, across = _turned(radius, angle, draws)
+    along, across = _turned(reach(step, zoom), angle, draws)
     widths = [_at_least(width[:, 0] * zoom) for width in (wide, narrow)]
     raised = ((along / widths[0]).square() + (across / widths[1]).square()).pow(power[:, 0])
     plateau = _of(shapes, "plateau", draws)[:, 0]
@@ -86,7 +109,7 @@ def blur(pixels_BCHW: Tensor, step: Blur, draws: Draws, zoom: float) -> Tensor:
 def motion(pixels_BCHW: Tensor, step: Motion, draws: Draws, zoom: float) -> Tensor:
     """Convolve with a thin line; Potmesil and Chakravarty 1983, "Modeling motion blur"."""
     extent, angle = draws.uniform(step.extent) * zoom, draws.uniform((0, math.pi))
-    along, across = _turned(_radius(step.extent[1] * zoom / 2 + 1), angle, draws)
+    along, across = _turned(reach(step, zoom), angle, draws)
     length = (extent[:, 0] / 2 + 0.5 - along.abs()).clamp(0, 1)
     return convolve(pixels_BCHW, normalised(length * (1 - across.abs()).clamp(min=0))).clamp(0, 1)
 
@@ -94,7 +117,7 @@ def motion(pixels_BCHW: Tensor, step: Motion, draws: Draws, zoom: float) -> Tens
 def defocus(pixels_BCHW: Tensor, step: Defocus, draws: Draws, zoom: float) -> Tensor:
     """Convolve with a disc; Potmesil and Chakravarty 1981, "A lens and aperture camera model"."""
     radius = draws.uniform(step.radius)[:, 0] * zoom
-    down, right = grid(_radius(step.radius[1] * zoom + 1), draws.device)
+    down, right = grid(reach(step, zoom), draws.device)
     kernels = (radius + 0.5 - torch.hypot(down, right)).clamp(0, 1)
     return convolve(pixels_BCHW, normalised(kernels)).clamp(0, 1)
 
@@ -118,10 +141,6 @@ def _turned(radius: int, angle_B111: Tensor, draws: Draws) -> tuple[Tensor, Tens
     down, right = grid(radius, draws.device)
     cosine, sine = angle_B111[:, 0].cos(), angle_B111[:, 0].sin()
     return right * cosine + down * sine, down * cosine - right * sine
-
-
-def _radius(extent: float) -> int:
-    return min(MOST_RADIUS, max(1, math.ceil(extent)))
 
 
 def _at_least(values: Tensor) -> Tensor:

@@ -67,18 +67,27 @@ def compress(pixels_BCHW: Tensor, qualities: list[int]) -> Tensor:
     if levels.shape[1] == 1:
         return _code(levels, tables(LUMA, qualities, levels.device)).div_(255)
     height, width = levels.shape[-2:]
-    # Whole blocks of 16x16, their edges repeated, as libjpeg has them.
-    padded = F.pad(levels, (0, -width % 16, 0, -height % 16), mode="replicate")
+    # To the right whole blocks of 16; below only pairs of rows, as in libjpeg's jcprepct.c: the
+    # blocks of a plane are filled up with its own last row.
+    padded = F.pad(levels, (0, -width % 16, 0, -height % 2), mode="replicate")
     # Rounded wherever libjpeg has whole numbers.
     ycc = _mix(padded, TO_YCC).round_()
     luma = _code(ycc[:, :1], tables(LUMA, qualities, levels.device))
-    chroma = F.avg_pool2d(ycc[:, 1:], 2).add_(128).round_().clamp_(0, 255)
+    chroma = _halved(ycc[:, 1:].add(128).clamp_(0, 255))
     coded = _code(chroma, tables(CHROMA, qualities, levels.device)).sub_(128)
     coded = coded[..., : math.ceil(height / 2), : math.ceil(width / 2)]
     spread = F.interpolate(coded, scale_factor=2.0, mode="bilinear", align_corners=False)
     whole = torch.cat([luma[..., :height, :width], spread[..., :height, :width].round_()], dim=1)
     decoded: Tensor = _mix(whole, TO_RGB).round_().clamp_(0, 255).div_(255)
     return decoded
+
+
+def _halved(planes_BCHW: Tensor) -> Tensor:
+    """Means of 2x2 levels, what is between two levels going down and up by turns (jcsample.c)."""
+    sums = F.avg_pool2d(planes_BCHW, 2, divisor_override=1)
+    bias = torch.arange(sums.shape[-1], device=sums.device) % 2 + 1
+    halved: Tensor = sums.add_(bias).div_(4).floor_()
+    return halved
 
 
 def quantise(pixels_BCHW: Tensor, step: Quantise) -> Tensor:

@@ -1,6 +1,6 @@
 """Damage of film and prints: scratches, dust, spots, hair, tears, regions that are gone.
 
-Each step covers pixels with a tone and says in the mask where nothing of them is left. Numbers
+Each step covers pixels with a tone and says in the mask where it covers more than 30 %. Numbers
 are expected counts on 128x128 pixels, widths are in pixels of the degraded image.
 """
 
@@ -87,14 +87,15 @@ class Missing(DamageStep):
 
     kind: Literal["missing"]
     radius: PositiveRange = (4.0, 20.0)
-    """Range of a blob's radius and of half a stroke's width."""
+    """Range of a blob's radius and of a stroke's width; small ones are more frequent, evenly in
+    its logarithm."""
 
 
 Damage = Scratches | Spots | Hair | Tears | Missing
 
 
 def damage(pixels_BCHW: Tensor, step: Damage, draws: Draws, zoom: float) -> tuple[Tensor, Tensor]:
-    """Cover pixels; also where nothing of them is left, (B,1,H,W) of zeros and ones."""
+    """Cover pixels; also where by more than 30 %, (B,1,H,W) of zeros and ones."""
     height, width = pixels_BCHW.shape[-2:]
     make = _maker(step)
     tones = draws.uniform(step.dark), draws.uniform(step.bright)

@@ -5,9 +5,8 @@ differ between samples are drawn for each, and what has another size is computed
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -16,16 +15,19 @@ from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
 from ganray.config import Section, choose
+from ganray.degradation.blur import MOST_RADIUS, Blur, Defocus, Motion, reach
 from ganray.degradation.compression import Jpeg
 from ganray.degradation.damage import Damage, damage
 from ganray.degradation.draws import Draws, Probability, Stream
-from ganray.degradation.resample import Resample, Rescale, Size, resample, rescaled_size, resize
+from ganray.degradation.film import Interlace
+from ganray.degradation.resample import KernelName, Resample, Rescale, Size, resample, rescaled_size
 from ganray.degradation.steps import PixelStep, Step, change, probability_of
-from ganray.errors import ConfigError
+from ganray.errors import ConfigError, GanrayError
+from ganray.storage import read_uri
 
 RECIPES = ("bicubic", "photo-mild", "photo", "satellite", "film", "inpaint", "surveillance", "ct")
 JPEG_BANDS = (1, 3)
-# Of a pixel's area, what must be lost for the pixel to be lost.
+# Of the weights that a pixel is mixed by, what must be lost for the pixel to be lost.
 LEAST_LOSS = 1e-3
 
 
@@ -51,12 +53,13 @@ class Recipe(Section):
 
     @property
     def has_mask(self) -> bool:
-        """Whether its degraded images come with a mask of what is lost."""
+        """Whether its degraded images come with a mask: of what damage covers by more than 30 %."""
         return any(isinstance(step, Damage) for step in self.steps)
 
     def require_fit(self, *, scale: int, bands: int) -> None:
         """Raise ConfigError where it cannot be applied to references of so many bands."""
         kinds = [type(step) for step in self.steps]
+        self._require_radii(scale)
         if scale > 1 and Resample not in kinds:
             raise ConfigError(
                 f"degradation {self.name} has no resample step, which scale {scale} needs; add "
@@ -68,12 +71,26 @@ class Recipe(Section):
                 f"{bands}: take a recipe without it, such as satellite"
             )
 
+    def _require_radii(self, scale: int) -> None:
+        """Widths are in pixels of the degraded image: at a larger scale kernels are larger."""
+        zoom = scale
+        for number, step in enumerate(self.steps, start=1):
+            if isinstance(step, Resample):
+                zoom = 1
+            if isinstance(step, Blur | Motion | Defocus) and reach(step, zoom) > MOST_RADIUS:
+                raise ConfigError(
+                    f"degradation {self.name} has a {step.kind} as step {number} whose kernel "
+                    f"reaches {reach(step, zoom)} pixels at scale {scale}; expected at most "
+                    f"{MOST_RADIUS}: lower its widths, or raise its smallest powers"
+                )
+
 
 @dataclass(frozen=True)
 class Degraded:
     """Degraded images (B,C,h,w) in 0-1, and a mask (B,1,h,w) that is 1 where content is lost.
 
-    There is a mask if the recipe has one (`Recipe.has_mask`).
+    Lost is what damage covers by more than 30 %, and what is mixed of such pixels when the size
+    changes. There is a mask if the recipe has one (`Recipe.has_mask`).
     """
 
     pixels: Tensor
@@ -89,6 +106,8 @@ class _Part:
     mask: Tensor | None
     draws: Draws
     target: Size
+    most: Size
+    """The reference's size, which none on the way exceeds."""
 
     @property
     def size(self) -> Size:
@@ -110,10 +129,11 @@ class _Part:
             None if self.mask is None else self.mask[chosen],
             self.draws.of(chosen),
             self.target,
+            self.most,
         )
 
     def having(self, pixels: Tensor, mask: Tensor | None) -> "_Part":
-        return _Part(self.positions, pixels, mask, self.draws, self.target)
+        return replace(self, pixels=pixels, mask=mask)
 
 
 @torch.no_grad()
@@ -136,7 +156,8 @@ def degrade(
     clean = {position for position, is_clean in enumerate(_clean(recipe, draws)) if is_clean}
     mask = torch.zeros_like(references_BCHW[:, :1]) if recipe.has_mask else None
     target = height // scale, width // scale
-    parts = [_Part(list(range(batch)), references_BCHW, mask, draws, target)]
+    most = height, width
+    parts = [_Part(list(range(batch)), references_BCHW, mask, draws, target, most)]
     with torch.autocast(device.type, enabled=False):
         for number, step in enumerate(recipe.steps):
             parts = _run(parts, step, number, clean)
@@ -176,6 +197,10 @@ def _changed(part: _Part, step: PixelStep | Damage, clean: set[int]) -> _Part:
         assert mask is not None, "a recipe with damage has a mask"
         pixels, lost = damage(pixels, step, some.draws, part.zoom)
         mask = torch.maximum(mask, lost)
+    elif isinstance(step, Interlace) and mask is not None:
+        # What is lost moves with its row.
+        moved = change(torch.cat([pixels, mask], dim=1), step, some.draws, part.zoom)
+        pixels, mask = moved[:, :-1], moved[:, -1:]
     else:
         pixels = change(pixels, step, some.draws, part.zoom)
     if some is part:
@@ -190,18 +215,23 @@ def _rescaled(part: _Part, step: Rescale, number: int, clean: set[int]) -> Itera
     """The samples of a part at the sizes that they have drawn."""
     by_size: dict[Size, list[int]] = {}
     for i, (position, stream) in enumerate(zip(part.positions, part.draws.streams, strict=True)):
-        drawn = rescaled_size(step, stream, number, part.target, part.size)
-        by_size.setdefault(part.size if position in clean else drawn, []).append(i)
+        drawn = rescaled_size(step, stream, number, part.target, part.most)
+        size = part.size if drawn is None or position in clean else drawn
+        by_size.setdefault(size, []).append(i)
     for size, chosen in by_size.items():
         yield _resized(part.of(chosen), step.kernels, size)
 
 
-def _resized(part: _Part, kernels: tuple[Any, ...], size: Size) -> _Part:
-    pixels = resample(part.pixels, kernels, size, part.draws)
-    if part.mask is None or part.size == size:
-        return part.having(pixels, part.mask)
+def _resized(part: _Part, kernels: tuple[KernelName, ...], size: Size) -> _Part:
+    if part.size == size:
+        return part
+    drawn = part.draws.choose(kernels)
+    pixels = resample(part.pixels, drawn, size)
+    if part.mask is None:
+        return part.having(pixels, None)
     # A pixel is lost if a part of what it is made of was.
-    return part.having(pixels, (resize(part.mask, size, "area") > LEAST_LOSS).float())
+    lost = resample(part.mask, drawn, size, is_mask=True) > LEAST_LOSS
+    return part.having(pixels, lost.float())
 
 
 def _merge(parts: Iterable[_Part]) -> list[_Part]:
@@ -223,6 +253,7 @@ def _joined(parts: list[_Part]) -> _Part:
         torch.cat(masks)[order] if masks else None,
         Draws(tuple(streams[i] for i in order), parts[0].draws.device),
         parts[0].target,
+        parts[0].most,
     )
 
 
@@ -234,13 +265,13 @@ def _put(whole: Tensor, chosen: list[int], some: Tensor) -> Tensor:
 
 
 def read_recipe(value: Any) -> Any:
-    """A recipe's mapping, from a catalog name, a YAML file's path, or itself."""
+    """A recipe's mapping, from a catalog name, a YAML file's path or URI, or itself."""
     if not isinstance(value, str):
         return value
     if value.endswith((".yaml", ".yml")):
         try:
-            return yaml.safe_load(Path(value).read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
+            return yaml.safe_load(read_uri(value).decode("utf-8"))
+        except (GanrayError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise ValueError(f"cannot read it as a YAML recipe: {error}") from error
     try:
         name = choose("degradation", value, RECIPES)

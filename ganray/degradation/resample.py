@@ -1,11 +1,11 @@
 """Antialiased resampling in torch: the reduction to 1/scale, and random sizes on the way.
 
 The kernels are those of `ganray.raster.resample`, which are Pillow's: bicubic has a = -0.5,
-and all but area widen when they shrink an image.
+and all of them widen when they shrink an image.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ganray.config import Section
-from ganray.degradation.draws import ChanceStep, Draws, PositiveRange, Stream
+from ganray.degradation.draws import ChanceStep, PositiveRange, Stream
 
 KernelName = Literal["area", "bilinear", "bicubic", "lanczos"]
 Size = tuple[int, int]
@@ -45,14 +45,17 @@ class Rescale(ChanceStep):
     """Kernels to draw from."""
 
 
-def rescaled_size(step: Rescale, stream: Stream, position: int, target: Size, most: Size) -> Size:
-    """The size that `step`, at `position` in its recipe, gives a sample; `most` if it is left out.
+def rescaled_size(
+    step: Rescale, stream: Stream, position: int, target: Size, most: Size
+) -> Size | None:
+    """The size that `step`, at `position` in its recipe, gives a sample; None if it is left out.
 
-    Neighbours share it (Stream.shared_rng), and it is even in the factor's logarithm.
+    `most` is that of its reference. Neighbours share it (Stream.shared_rng), and it is even in
+    the factor's logarithm.
     """
     rng = stream.shared_rng(position)
     if rng.random() >= step.probability:
-        return most
+        return None
     low, high = step.factor
     factor = low * (high / low) ** rng.random()
     height, width = (
@@ -63,28 +66,28 @@ def rescaled_size(step: Rescale, stream: Stream, position: int, target: Size, mo
 
 
 def resample(
-    pixels_BCHW: Tensor, kernels: tuple[KernelName, ...], size: Size, draws: Draws
+    pixels_BCHW: Tensor, kernels: Sequence[KernelName], size: Size, *, is_mask: bool = False
 ) -> Tensor:
-    """Bring every image to `size` by a kernel of its own, cut to 0-1; equal sizes are kept."""
-    if pixels_BCHW.shape[-2:] == size:
-        return pixels_BCHW
-    drawn = draws.choose(kernels)
-    if len(set(drawn)) == 1:
-        return resize(pixels_BCHW, size, drawn[0]).clamp_(0, 1)
+    """Bring every image to `size` by a kernel of its own, cut to 0-1.
+
+    A mask's pixel becomes the share that lost ones have in the weights of the image's.
+    """
+    if len(set(kernels)) == 1:
+        return resize(pixels_BCHW, size, kernels[0], is_mask=is_mask).clamp_(0, 1)
     resized = pixels_BCHW.new_empty((*pixels_BCHW.shape[:2], *size))
-    for name in sorted(set(drawn)):
-        chosen = [position for position, other in enumerate(drawn) if other == name]
-        resized[chosen] = resize(pixels_BCHW[chosen], size, name)
+    for name in sorted(set(kernels)):
+        chosen = [position for position, other in enumerate(kernels) if other == name]
+        resized[chosen] = resize(pixels_BCHW[chosen], size, name, is_mask=is_mask)
     return resized.clamp_(0, 1)
 
 
-def resize(pixels_BCHW: Tensor, size: Size, kernel: KernelName) -> Tensor:
-    """Resize to (height, width); values may overshoot 0-1, as the kernel does."""
-    shorter = _along(pixels_BCHW, -1, size[1], kernel)
-    return _along(shorter, -2, size[0], kernel)
+def resize(pixels_BCHW: Tensor, size: Size, kernel: KernelName, *, is_mask: bool = False) -> Tensor:
+    """Resize to (height, width); values may overshoot 0-1, as the kernel does, but for masks'."""
+    shorter = _along(pixels_BCHW, -1, size[1], (kernel, is_mask))
+    return _along(shorter, -2, size[0], (kernel, is_mask))
 
 
-def _along(pixels: Tensor, axis: int, length: int, kernel: KernelName) -> Tensor:
+def _along(pixels: Tensor, axis: int, length: int, kernel: tuple[KernelName, bool]) -> Tensor:
     """Resize one axis, by a matrix product for each block of outputs."""
     before = pixels.shape[axis]
     if before == length:
@@ -98,18 +101,28 @@ def _along(pixels: Tensor, axis: int, length: int, kernel: KernelName) -> Tensor
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=axis)
 
 
-@lru_cache(maxsize=512)
+# Of a megabyte at most, on the device.
+@lru_cache(maxsize=32)
 def _weights(
-    before: int, after: int, block: tuple[int, int], kernel: KernelName, device: torch.device
+    before: int,
+    after: int,
+    block: tuple[int, int],
+    kernel: tuple[KernelName, bool],
+    device: torch.device,
 ) -> tuple[int, Tensor]:
-    """The first input that a block of outputs needs, and the weights (outputs, inputs)."""
+    """The first input that a block of outputs needs, and the weights (outputs, inputs).
+
+    A mask's are those of the kernel without their sign: negative ones mix too.
+    """
     shrinking = max(1.0, before / after)
-    function, reach = KERNELS[kernel]
+    name, is_mask = kernel
+    function, reach = KERNELS[name]
     centres = (np.arange(*block) + 0.5) * (before / after)
     low = max(0, math.floor(centres[0] - reach * shrinking))
     high = min(before, math.ceil(centres[-1] + reach * shrinking))
     inputs = np.arange(low, high) + 0.5
     weights = function((inputs[None] - centres[:, None]) / shrinking)
+    weights = np.abs(weights) if is_mask else weights
     weights /= weights.sum(axis=1, keepdims=True)
     return low, torch.from_numpy(weights.astype(np.float32)).to(device)
 

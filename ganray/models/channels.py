@@ -3,6 +3,8 @@
 Every map keeps a constant image: what one band or pixel stood for, the mean of others does.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -38,6 +40,28 @@ def map_outputs(before: Layout, after: Layout) -> Tensor:
     return _product(_bands(after.bands, before.bands), _product(phases, phases))
 
 
+def without_mean(tensors: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
+    """The tensors of a network that equals one which centres its input and does not itself."""
+    return _moved(tensors, layout, layout.gain, -layout.gain)
+
+
+def with_mean(tensors: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
+    """The inverse of `without_mean`: those of one that does centre its input."""
+    return _moved(tensors, layout, 1 / layout.gain, 1.0)
+
+
+def _moved(
+    tensors: Mapping[str, Tensor], layout: Layout, gain: float, offset: float
+) -> dict[str, Tensor]:
+    """`gain` times the first convolution's weight, its bias moved by `offset` times the mean's."""
+    name = f"{layout.first}.weight"
+    if not layout.mean or name not in tensors:
+        return dict(tensors)
+    weight, bias = tensors[name], tensors[f"{layout.first}.bias"]
+    share = torch.einsum("oikl,i->o", weight, weight.new_tensor(layout.mean))
+    return dict(tensors) | {name: weight * gain, f"{layout.first}.bias": bias + share * offset}
+
+
 def describe_changes(before: Layout, after: Layout) -> tuple[str, ...]:
     """What differs between the ends of two networks, in words."""
     changes = []
@@ -48,6 +72,17 @@ def describe_changes(before: Layout, after: Layout) -> tuple[str, ...]:
         changes.append(f"{before.images} images of a place became {after.images}")
     if before.mask != after.mask:
         changes.append("the mask starts without weight" if after.mask else "the mask is gone")
+    if before.mean != after.mean:
+        is_or_not = "is" if after.mean else "is no longer"
+        changes.append(
+            f"the input {is_or_not} centred: the first convolution has it in its weights, "
+            "which is exact but for the border"
+        )
+    if before.num_levels != after.num_levels:
+        changes.append(
+            f"{before.num_levels} levels became {after.num_levels}: those of the same resolution "
+            f"go on, {after.deepest} starts anew"
+        )
     if before.block != after.block:
         changes.append(f"input blocks of {before.block} pixels became blocks of {after.block}")
     if before.phases != after.phases:

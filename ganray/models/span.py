@@ -62,7 +62,15 @@ class SPAN(nn.Module):
     @property
     def layout(self) -> Layout:
         config = self.config
-        return Layout("conv_1", "upsampler.0", config.bands, mask=config.mask, phases=config.scale)
+        return Layout(
+            "conv_1",
+            "upsampler.0",
+            config.bands,
+            mask=config.mask,
+            phases=config.scale,
+            mean=DIV2K_MEAN if config.centred else (),
+            gain=PUBLISHED_RANGE if config.centred else 1.0,
+        )
 
     def forward(self, degraded_BCHW: Tensor) -> Tensor:
         config = self.config

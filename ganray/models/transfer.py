@@ -11,7 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from ganray.errors import CheckpointError
-from ganray.models.channels import describe_changes, map_inputs, map_outputs
+from ganray.models.channels import (
+    describe_changes,
+    map_inputs,
+    map_outputs,
+    with_mean,
+    without_mean,
+)
 from ganray.models.checkpoint import Checkpoint
 from ganray.models.foreign import describe_tensors
 from ganray.models.layout import Layout
@@ -59,11 +65,7 @@ def transfer(start: Checkpoint, generator: nn.Module) -> Transfer:
         generator.load_state_dict(old)
         return Transfer(tuple(old), (), (), ())
     join = _join(start.generator, generator)
-    used, fitted = {}, {}
-    for name, tensor in new.items():
-        source = join.counterpart(name) if join else name
-        if source in old and (value := _fit(name, old[source], tensor, join)) is not None:
-            used[name], fitted[name] = source, value
+    used, fitted = _fit_all(old, new, join)
     if not any(value.ndim == 4 for value in fitted.values()):
         raise CheckpointError(
             f"the checkpoint to start from is a weights file of another network: "
@@ -77,7 +79,9 @@ def transfer(start: Checkpoint, generator: nn.Module) -> Transfer:
         adapted=tuple(name for name in fitted if not is_copy[name]),
         left=tuple(name for name in new if name not in fitted),
         unused=tuple(name for name in old if name not in used.values()),
-        changes=describe_changes(join.before, join.after) if join else (),
+        changes=(*describe_changes(join.before, join.after), *_dropped(old, new, join))
+        if join
+        else (),
     )
 
 
@@ -91,9 +95,19 @@ class _Join:
     def counterpart(self, name: str) -> str:
         """Name in the old network; empty if what it has there is something else.
 
-        The last convolution is the last one, whatever number it has by its depth.
+        The last convolution is the last one, whatever number it has by its depth, and a level
+        is that of its resolution.
         """
         layer, _, kind = name.rpartition(".")
+        if self.before.num_levels != self.after.num_levels:
+            part, _, rest = name.partition(".")
+            if part == self.after.deepest:
+                return ""
+            if part in self.after.from_coarse:
+                number, _, rest = rest.partition(".")
+                # Negative, and thus no name, for a level that the old network has not.
+                number = str(int(number) + self.before.num_levels - self.after.num_levels)
+                return f"{part}.{number}.{rest}"
         if layer == self.after.last:
             return f"{self.before.last}.{kind}"
         return "" if layer == self.before.last else name
@@ -107,6 +121,28 @@ def _join(before: nn.Module, after: nn.Module) -> _Join | None:
     if not (isinstance(layouts[0], Layout) and isinstance(layouts[1], Layout)):
         return None
     return _Join(layouts[0], layouts[1])
+
+
+def _fit_all(
+    old: dict[str, Tensor], new: dict[str, Tensor], join: _Join | None
+) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """For each new tensor that has something of the old ones, the name of that and its value."""
+    used, fitted = {}, {}
+    is_moved = join is not None and join.before.mean != join.after.mean
+    plain = without_mean(old, join.before) if join and is_moved else old
+    for name, tensor in new.items():
+        source = join.counterpart(name) if join else name
+        if source in plain and (value := _fit(name, plain[source], tensor, join)) is not None:
+            used[name], fitted[name] = source, value
+    return used, with_mean(fitted, join.after) if join and is_moved else fitted
+
+
+def _dropped(old: dict[str, Tensor], new: dict[str, Tensor], join: _Join) -> tuple[str, ...]:
+    """What a narrower network has no place for, in words."""
+    widths = len(old[f"{join.before.first}.weight"]), len(new[f"{join.after.first}.weight"])
+    if not join.after.widens or widths[0] <= widths[1]:
+        return ()
+    return (f"{widths[0]} channels became {widths[1]}: the others are dropped",)
 
 
 def _fit(name: str, old: Tensor, new: Tensor, join: _Join | None) -> Tensor | None:

@@ -63,7 +63,16 @@ class UNetGenerator(nn.Module):
     @property
     def layout(self) -> Layout:
         config = self.config
-        return Layout("first", "last", config.bands, mask=config.mask, widens=True)
+        return Layout(
+            "first",
+            "last",
+            config.bands,
+            mask=config.mask,
+            widens=True,
+            num_levels=config.num_levels,
+            from_coarse=("up", "after"),
+            deepest="middle",
+        )
 
     def forward(self, degraded_BCHW: Tensor) -> Tensor:
         height, width = degraded_BCHW.shape[2:]

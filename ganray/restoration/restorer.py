@@ -101,9 +101,9 @@ class Restorer:
         """Restore uint8, uint16 or 0-1 float32 pixels (C,H,W) to (C,scale·H,scale·W).
 
         The type is kept. One band is restored as gray. `alpha` is the index of an alpha band,
-        which is restored as gray beside the colour. `mask` (H,W) is true where a pixel is lost;
-        a generator that takes a mask needs it, others take none. Raises RestorationError if
-        bands or mask do not fit the generator or the result is not finite.
+        which is restored as gray beside the colour. `mask` (H,W) is of bool and true where a
+        pixel is lost; a generator that takes a mask needs it, others take none. Raises
+        RestorationError if bands or mask do not fit the generator or the result is not finite.
         """
         return self.restore_with_trust(pixels, alpha=alpha, mask=mask).pixels
 
@@ -168,6 +168,12 @@ def _require_mask(mask: Mask | None, sides: tuple[int, int], *, takes_mask: bool
         raise RestorationError(
             "the generator takes no mask of lost pixels and was given one; leave mask out, or "
             "choose a generator that takes one"
+        )
+    if mask is not None and getattr(mask, "dtype", None) != np.bool_:
+        found = getattr(mask, "dtype", type(mask).__name__)
+        raise RestorationError(
+            f"the mask is of {found}; expected an array of bool: give mask > 0.5, say, so that it "
+            "is true where a pixel is lost"
         )
     if mask is not None and mask.shape != sides:
         raise RestorationError(f"the mask has shape {mask.shape}; expected {sides}")

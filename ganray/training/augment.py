@@ -22,7 +22,8 @@ from ganray.config import Section
 LARGEST_SHIFT = 0.125
 """Of the side; as the deviations below, Karras et al. 2020, appendix B."""
 SCALE_DEVIATION = 0.2 * math.log(2)
-BRIGHTNESS_DEVIATION = 0.2
+BRIGHTNESS_DEVIATION = 0.1
+"""Of images in 0-1; the paper's 0.2 is of images in −1 to 1."""
 CONTRAST_DEVIATION = 0.5 * math.log(2)
 SATURATION_DEVIATION = math.log(2)
 CUTOUT = 0.25
@@ -86,7 +87,10 @@ class Transforms:
 def draw_transforms(
     probability: float, seeds: Sequence[Sequence[int]], device: torch.device
 ) -> Transforms:
-    """Each augmentation happens with `probability`; sample b's follow from seeds[b] alone."""
+    """Each augmentation happens with `probability`; sample b's follow from seeds[b] alone.
+
+    A flip or turn that happens may be none: as in the paper, all orientations are as likely then.
+    """
     drawn = [_draw(probability, np.random.default_rng(list(seed))) for seed in seeds]
     return Transforms(
         **{
@@ -110,12 +114,12 @@ def augment(images_BCHW: Tensor, transforms: Transforms) -> Tensor:
 def _draw(probability: float, rng: np.random.Generator) -> dict[str, float | list[float]]:
     """All is drawn, whatever the probability: it changes only which of it happens."""
     coins = iter(rng.random(8) < probability)
-    turns = float(rng.integers(1, 4))
+    flip, turns = float(rng.integers(0, 2)), float(rng.integers(0, 4))
     shift = rng.uniform(-LARGEST_SHIFT, LARGEST_SHIFT, 2).tolist()
     normal = iter(rng.standard_normal(4))
     centre = rng.random(2).tolist()
     return {
-        "flip": float(next(coins)),
+        "flip": flip if next(coins) else 0.0,
         "quarter_turns": turns if next(coins) else 0.0,
         "shift": shift if next(coins) else [0.0, 0.0],
         "scale": math.exp(next(normal) * SCALE_DEVIATION * next(coins)),

@@ -7,6 +7,7 @@ Caffe trained them. Nothing is downloaded. The files are .pth (read without runn
 
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -89,7 +90,7 @@ def vgg19_features(tensors: Tensors, images_B3HW: Tensor) -> list[Tensor]:
     seen = []
     for position, channels in _vgg19_layers():
         if not channels:
-            features = F.max_pool2d(features, 2, ceil_mode=True)
+            features = F.max_pool2d(features, 2)
             continue
         name = f"features.{position}"
         features = F.conv2d(features, tensors[f"{name}.weight"], tensors[f"{name}.bias"], padding=1)
@@ -211,9 +212,10 @@ def _first_shape(shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 def _is_npz(data: bytes) -> bool:
     """An .npz is a zip of .npy; torch.save writes zips too, of a data.pkl."""
-    if not zipfile.is_zipfile(io.BytesIO(data)):
+    try:
+        names = zipfile.ZipFile(io.BytesIO(data)).namelist()
+    except zipfile.BadZipFile:
         return False
-    names = zipfile.ZipFile(io.BytesIO(data)).namelist()
     return bool(names) and all(name.endswith(".npy") for name in names)
 
 
@@ -221,7 +223,7 @@ def _open_npz(data: bytes, source: str) -> Tensors:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    except (ValueError, OSError, TypeError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, TypeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"{source} ({len(data)} bytes) is a damaged .npz, or holds more than numbers: "
             f"{error}; expected arrays of weights"

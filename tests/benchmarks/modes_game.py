@@ -48,10 +48,18 @@ class Pace:
 
 
 class Game:
-    """Both players with their optimizers; the networks are trained in place."""
+    """Both players with their optimizers; the networks are trained in place.
+
+    A batch has equal parts, one for each of `rngs`, from which its own numbers are drawn.
+    """
 
     def __init__(
-        self, generator: nn.Module, discriminator: nn.Module, rule: Rule, pace: Pace, seed: int
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        rule: Rule,
+        pace: Pace,
+        rngs: Sequence[torch.Generator],
     ) -> None:
         self.generator, self.discriminator = generator, discriminator
         self.rule, self.pace = rule, pace
@@ -59,7 +67,7 @@ class Game:
             Adam(network.parameters(), pace.rate, pace.betas, fused=True)
             for network in (generator, discriminator)
         ]
-        self.rng = torch.Generator().manual_seed(seed)
+        self.rngs = rngs
 
     def step(self, index: int, real: Tensor, noise: Tensor, factor: float = 1.0) -> None:
         """Update the discriminator, then the generator; `factor` multiplies both losses."""
@@ -86,7 +94,8 @@ class Game:
             return loss(real_logits, fake_logits) + weight / 2 * (r1 + r2)
         value = loss(self.discriminator(real), self.discriminator(fake))
         if self.rule.penalty == WASSERSTEIN:
-            mix_B = torch.rand(len(real), generator=self.rng)
+            number = len(real) // len(self.rngs)
+            mix_B = torch.cat([torch.rand(number, generator=rng) for rng in self.rngs])
             value = value + weight * wasserstein_penalty(self.discriminator, real, fake, mix_B)
         return value
 

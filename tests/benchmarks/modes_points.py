@@ -82,7 +82,7 @@ def train_points(rule: Rule, mixture: Mixture, pace: Pace, seeds: Sequence[int])
     rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
     generator = Ensemble((NUM_LATENT, WIDTH, WIDTH, 2), rngs, F.relu)
     discriminator = Ensemble((2, WIDTH, WIDTH, 1), rngs, lambda x: F.leaky_relu(x, 0.2))
-    game = Game(generator, discriminator, rule, pace, seed=seeds[0])
+    game = Game(generator, discriminator, rule, pace, rngs)
     for index in range(pace.num_steps):
         real = torch.cat([draw(mixture, pace.batch, rng) for rng in rngs])
         game.step(index, real, draw_noise(pace.batch, rngs), factor=len(seeds))

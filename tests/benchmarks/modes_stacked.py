@@ -153,7 +153,8 @@ def train_stacked(
     generator = dcgan_generator(filters).to(device)
     normalises = rule.penalty == NO_PENALTY
     discriminator = dcgan_discriminator(filters, normalises=normalises).to(device)
-    game = Game(generator, discriminator, rule, pace, seed)
+    mixing = torch.Generator().manual_seed(seed)
+    game = Game(generator, discriminator, rule, pace, [mixing])
     rng = torch.Generator(device).manual_seed(seed)
     for index in range(pace.num_steps):
         chosen = torch.randint(NUM_TRIPLES, (pace.batch,), generator=rng, device=device)

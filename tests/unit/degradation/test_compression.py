@@ -38,6 +38,16 @@ def test_jpeg_is_that_of_libjpeg_to_within_a_gray_level(
     assert np.abs(found - picture).mean() == pytest.approx(lost, rel=0.05, abs=0.05)
 
 
+@pytest.mark.parametrize("quality", [75, 95])
+def test_the_last_rows_of_a_block_that_is_cut_are_those_of_libjpeg(quality: int) -> None:
+    picture = data.astronaut()[:200, 100:308]
+    pixels = torch.from_numpy(np.moveaxis(picture, -1, 0) / np.float32(255))[None]
+    found = np.moveaxis(compress(pixels, [quality])[0].numpy() * 255, 0, -1)
+    errors = np.abs(found - by_pillow(picture, quality))[-8:]
+    assert errors.mean() < 0.45
+    assert np.mean(errors > 2) < 0.028
+
+
 def test_every_image_has_a_quality_of_its_own_within_the_range() -> None:
     pixels = smooth(1, 3, 32, 32).expand(30, -1, -1, -1)
     found = jpeg(pixels, Jpeg(kind="jpeg", quality=(10, 12)), make_draws(30))

@@ -141,6 +141,56 @@ def test_a_deeper_network_says_what_it_has_of_its_own() -> None:
     assert torch.equal(shallow.body[-1].weight, start.generator.body[-1].weight)
 
 
+@pytest.mark.parametrize(("old", "new"), [(False, True), (True, False)])
+def test_centring_of_the_input_goes_into_the_first_convolution(old: bool, new: bool) -> None:
+    start, generator = checkpoint("span", centred=old), fresh("span", centred=new)
+    with torch.no_grad():
+        start.generator.conv_1.weight.mul_(1 / 255 if old else 1)
+    report = transfer(start, generator)
+    assert report.adapted == ("conv_1.weight", "conv_1.bias") and not report.left
+    assert "the input is" in str(report) and not report.is_exact
+    image = torch.rand(1, 3, 40, 40)
+    found, expected = (
+        network(image)[..., 64:96, 64:96] for network in (generator, start.generator)
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_centred_network_keeps_its_first_convolution_in_another_centred_one() -> None:
+    start, generator = checkpoint("span", centred=True), fresh("span", centred=True, scale=2)
+    assert "conv_1.weight" in transfer(start, generator).copied
+
+
+@pytest.mark.parametrize(("old", "new"), [(2, 4), (4, 2)])
+def test_levels_of_a_unet_are_those_of_the_same_resolution(old: int, new: int) -> None:
+    start, generator = checkpoint("unet", num_levels=old), fresh("unet", num_levels=new)
+    report = transfer(start, generator)
+    assert report.changes[0].startswith(f"{old} levels became {new}")
+    assert not report.adapted and any(name.startswith("middle.") for name in report.left)
+    for level in range(min(old, new)):
+        for pairs in ("before", "down"):
+            assert_same(getattr(generator, pairs)[level], getattr(start.generator, pairs)[level])
+        for pairs in ("up", "after"):
+            found, expected = (getattr(net, pairs) for net in (generator, start.generator))
+            assert_same(found[new - 1 - level], expected[old - 1 - level])
+    added = [name for name in report.left if not name.startswith("middle.")]
+    assert bool(added) == (new > old)
+
+
+def assert_same(found: nn.Module, expected: nn.Module) -> None:
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(found.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize("name", ["compact", "unet"])
+def test_a_narrower_network_says_that_channels_are_dropped(name: str) -> None:
+    start, generator = checkpoint(name, num_features=8), fresh(name, num_features=4)
+    report = transfer(start, generator)
+    assert report.changes == ("8 channels became 4: the others are dropped",)
+    assert report.changes[0] in str(report)
+    assert transfer(checkpoint(name, num_features=4), fresh(name, num_features=8)).changes == ()
+
+
 def test_dense_blocks_of_another_width_are_left() -> None:
     start, generator = checkpoint("rrdb"), fresh("rrdb", growth=3)
     before = {name: t.clone() for name, t in generator.state_dict().items()}

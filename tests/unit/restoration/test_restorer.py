@@ -1,6 +1,7 @@
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -392,6 +393,14 @@ def test_a_gray_image_with_alpha_takes_a_mask_too() -> None:
     gray = np.concatenate([*[noise(2)[:1]] * 3, lost[None].astype(np.float32)])
     expected = whole(checkpoint, gray).mean(0).clip(0, 1)
     np.testing.assert_allclose(restored[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.uint8, list])
+def test_a_mask_that_is_not_of_bool_is_refused(kind: Any) -> None:
+    lost = noise(3)[0] > 128
+    mask = lost.tolist() if kind is list else lost.astype(kind)
+    with pytest.raises(RestorationError, match=r"expected an array of bool: give mask > 0\.5"):
+        tiled(make_checkpoint(mask=True)).restore(noise(3), mask=mask)
 
 
 def test_a_mask_that_is_missing_superfluous_or_of_another_size_is_refused() -> None:

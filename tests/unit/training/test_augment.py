@@ -99,10 +99,23 @@ def test_a_cutout_is_a_gray_square_of_a_quarter_of_the_side() -> None:
 def test_each_augmentation_happens_with_its_probability() -> None:
     transforms = draw_transforms(0.3, [(1, i) for i in range(2000)], CPU)
     nothing = still(1)
+    # Of all flips and turns that are drawn, so many are not none.
+    visible = {"flip": 1 / 2, "quarter_turns": 3 / 4}
     for field in fields(Transforms):
         values = getattr(transforms, field.name)
         happened = (values != getattr(nothing, field.name)).reshape(2000, -1).any(1)
-        assert float(happened.float().mean()) == pytest.approx(0.3, abs=0.04), field.name
+        expected = 0.3 * visible.get(field.name, 1)
+        assert float(happened.float().mean()) == pytest.approx(expected, abs=0.04), field.name
+
+
+def test_an_augmentation_that_always_happens_leaves_all_orientations_as_likely() -> None:
+    transforms = drawn(2000)
+    counts = torch.bincount((4 * transforms.flip + transforms.quarter_turns).long(), minlength=8)
+    assert counts.tolist() == pytest.approx([250] * 8, abs=60)
+
+
+def test_brightness_is_half_as_wide_as_that_of_images_in_minus_1_to_1() -> None:
+    assert float(drawn(2000).brightness.std()) == pytest.approx(0.1, abs=0.01)
 
 
 def test_a_higher_probability_keeps_what_already_happened() -> None:

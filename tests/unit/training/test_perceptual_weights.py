@@ -52,8 +52,8 @@ def as_torch(tensors: dict[str, Tensor]) -> bytes:
     return buffer.getvalue()
 
 
-def images(bands: int = 3) -> tuple[Tensor, Tensor]:
-    drawn = np.random.default_rng(0).random((2, 2, bands, 32, 32), np.float32)
+def images(bands: int = 3, height: int = 32, width: int = 32) -> tuple[Tensor, Tensor]:
+    drawn = np.random.default_rng(0).random((2, 2, bands, height, width), np.float32)
     return torch.tensor(drawn[0]), torch.tensor(drawn[1])
 
 
@@ -71,11 +71,12 @@ def torchvision_vgg19(tensors: dict[str, Tensor]) -> nn.Sequential:
     return network
 
 
+@pytest.mark.parametrize("sides", [(32, 32), (40, 72)])
 def test_vgg19_is_the_network_of_torchvision_and_the_loss_of_real_esrgan(
-    vgg19: dict[str, Tensor],
+    vgg19: dict[str, Tensor], sides: tuple[int, int]
 ) -> None:
     network = torchvision_vgg19(vgg19)
-    y, x = images()
+    y, x = images(3, *sides)
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
     def seen(image: Tensor) -> list[Tensor]:
@@ -188,6 +189,15 @@ def test_damage_objects_and_nan_are_refused(squeezenet: dict[str, Tensor]) -> No
     objects = io.BytesIO()
     np.savez(objects, weight=np.array([{}], dtype=object))
     broken = squeezenet | {"conv1.bias": torch.full((64,), torch.nan)}
-    for data in (objects.getvalue(), as_npz(broken), as_npz(squeezenet)[:-1000], b"", b"text"):
+    whole = as_npz(squeezenet)
+    # A zip of which the end is there, but not the directory before it.
+    holed = whole[:-600] + bytes(500) + whole[-100:]
+    compressed = io.BytesIO()
+    np.savez_compressed(compressed, **{name: t.numpy() for name, t in squeezenet.items()})
+    packed = bytearray(compressed.getvalue())
+    packed[1000:2000] = bytes(1000)
+    for data in (
+        *(objects.getvalue(), as_npz(broken), whole[:-1000], holed, bytes(packed), b"", b"text"),
+    ):
         with pytest.raises(CheckpointError, match=r"file\.npz"):
             decode_perceptual(data, "file.npz", CPU)
