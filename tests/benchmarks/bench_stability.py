@@ -5,8 +5,8 @@ python tests/benchmarks/bench_stability.py [--seeds 4] [--jobs 2] [--output resu
 Small networks on patches of scikit-image's photographs, ×2, three stages. Every sabotaged run is
 made twice: watched, and unwatched to show that the sabotage does harm. A run is rescued if it ends
 by itself with finite weights and its averaged generator is at most `TOLERATED_DB` below the mean of
-the healthy runs, on patches that no run is trained on, of the same photographs. A false alarm is any
-reaction in a healthy run.
+the healthy runs, on patches that no run is trained on, of the same photographs. A false alarm is
+any reaction in a healthy run.
 """
 
 import argparse
