@@ -50,7 +50,13 @@ def train(words: Sequence[str]) -> int:
         say("nothing was written")
         return DONE
     result = run_training(plan, lambda line: _say_line(line, plan.total_steps))
-    if result.already_finished:
+    if result.gave_up_at is not None:
+        say(
+            f"nothing to do: the training is finished, it gave up at step {result.gave_up_at}; "
+            f"{result.generator} is the best it had. Start anew with resume=false and other "
+            "settings"
+        )
+    elif result.already_finished:
         say(f"nothing to do: {result.generator} is trained; resume=false starts anew")
     else:
         say(f"trained {counted(result.steps_done, 'step')}: {result.generator}")
@@ -84,6 +90,12 @@ def event_line(event: Mapping[str, Any]) -> str:
             return f"going on from {event['checkpoint']} with {workers}"
         case "skipped":
             return _skipped(event["key"], event["reason"])
+        case "compared" if event["validation_psnr_y"] is None:
+            return (
+                "warning: the generator's results on the validation images are not finite, worse "
+                f"than bicubic's {event['bicubic_psnr_y']:.2f} dB: lower its learning rate, or "
+                "start from a trained one (init_from)"
+            )
         case "compared" if event["validation_psnr_y"] < event["bicubic_psnr_y"]:
             return (
                 f"warning: the generator reaches {event['validation_psnr_y']:.2f} dB on the "

@@ -6,21 +6,24 @@ are written. An image that cannot be read is left out by name.
 
 import hashlib
 import json
+import logging
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated
 
 import numpy as np
-from pydantic import Field, model_validator
 
-from ganray.codecs.catalog import Codecs
-from ganray.codecs.dicom_profile import DicomConfig
-from ganray.codecs.film import FilmConfig
-from ganray.codecs.geo_config import GeoConfig
-from ganray.config import Section, digest
-from ganray.errors import CodecError, NotFoundError, TrainingError
-from ganray.manifest import Input, Selection
+from ganray.claim import Claim, claimed
+from ganray.config import digest
+from ganray.errors import (
+    CodecError,
+    NotFoundError,
+    RunFailedError,
+    TrainingError,
+    UndecodableError,
+)
+from ganray.manifest import Input
 from ganray.pipelines.archives import (
     Refused,
     absolute_uri,
@@ -29,6 +32,7 @@ from ganray.pipelines.archives import (
     split_readable,
 )
 from ganray.pipelines.pool import WorkerContext, run_pool
+from ganray.pipelines.shard_config import ShardConfig
 from ganray.pipelines.train_images import depth_of, hold_out, require_few
 from ganray.pipelines.workers import WorkersConfig
 from ganray.storage import Store, open_store
@@ -46,50 +50,7 @@ from ganray.training.shards import (
     write_index,
 )
 
-
-class ShardConfig(Section):
-    """The shard job: an archive to a folder that `ganray train archive=…` takes instead."""
-
-    archive: str = "sample:training"
-    """URI or folder of the references, good images."""
-    selection: Selection = Selection()
-    output: str = "ganray-output/shards"
-    """URI or folder of the shards and their index."""
-    side_pixels: Annotated[int, Field(ge=16)] = 384
-    """Longest side of a sub-image: what a sample reads and decodes."""
-    overlap_pixels: Annotated[int, Field(ge=0)] = 64
-    """By how much neighbours overlap at least; as much as a patch, and every patch there is can be
-    cut."""
-    smallest_pixels: Annotated[int, Field(ge=16)] = 64
-    """Images with a shorter side are left out by name; no patch of a training may be larger."""
-    shard_bytes: Annotated[int, Field(gt=0)] = 128 * 2**20
-    """Pixels of one shard before they are coded, about; a worker holds them in memory."""
-    num_validation_images: Annotated[int, Field(ge=0)] = 4
-    """Images that are left out and copied beside the shards, for validation; at most one of ten,
-    and always the same ones."""
-    max_failed: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Part of the images that may be unreadable; beyond it there is no index."""
-    geo: GeoConfig = GeoConfig()
-    film: FilmConfig = FilmConfig()
-    dicom: DicomConfig = DicomConfig()
-    workers: WorkersConfig = WorkersConfig()
-
-    @property
-    def codecs(self) -> Codecs:
-        return Codecs(geo=self.geo, film=self.film, dicom=self.dicom)
-
-    @model_validator(mode="after")
-    def _leaves_a_step(self) -> "ShardConfig":
-        if self.overlap_pixels >= self.side_pixels:
-            raise ValueError(
-                f"overlap_pixels {self.overlap_pixels}; expected less than side_pixels "
-                f"{self.side_pixels}"
-            )
-        if self.smallest_pixels > self.side_pixels:
-            raise ValueError(
-                f"smallest_pixels {self.smallest_pixels} is above side_pixels {self.side_pixels}"
-            )
-        return self
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -159,9 +120,13 @@ class ShardWorker:
         failed: list[Refused] = []
         for key in order.keys:
             try:
-                rows.extend(self._cut(key))
+                cut = list(self._cut(key))
             except (CodecError, NotFoundError) as error:
                 failed.append(Refused(key, str(error)))
+                continue
+            if not cut:
+                failed.append(Refused(key, "no part of it has values; check geo.* and nodata"))
+            rows += cut
         shard = self._write(f"shard-{order.number:06d}.parquet", rows) if rows else None
         sides = [side for row in rows for side in row.pixels.shape[1:]]
         yield ShardDone(
@@ -219,25 +184,52 @@ def plan_shards(config: ShardConfig) -> ShardPlan:
 def run_sharding(plan: ShardPlan, report: Callable[[ShardDone, int], None]) -> ShardResult:
     """Cut all images; `report` gets each shard with their number. Raises GanrayError.
 
-    Shards that stand at the output and are made of the same images are left as they are.
+    Shards that stand at the output and are made of the same images are left as they are; those
+    whose index is damaged are cut again.
     """
     config, output = plan.job.config, open_store(plan.job.config.output)
-    earlier = read_index(output)
-    if earlier is not None and earlier.made_of == plan.made_of:
-        return ShardResult(earlier, config.output, plan.refused, already_there=True)
-    # Without an index they are no shards to a training: it goes first and comes back last.
-    output.delete(INDEX_KEY)
-    done: list[ShardDone] = []
-    for item in run_pool(ShardWorker, plan.job, plan.orders, config.workers):
-        done.append(item)
-        report(item, len(plan.orders))
-    done.sort(key=lambda item: item.number)
+    with claimed(output, f"shard-{secrets.token_hex(8)}") as claim:
+        earlier = _earlier_index(output)
+        if earlier is not None and earlier.made_of == plan.made_of:
+            return ShardResult(earlier, config.output, plan.refused, already_there=True)
+        # Without an index they are no shards to a training: it goes first and comes back last.
+        output.delete(INDEX_KEY)
+        done: list[ShardDone] = []
+        for item in run_pool(ShardWorker, plan.job, plan.orders, config.workers):
+            _require_claim(claim, config.output)
+            done.append(item)
+            report(item, len(plan.orders))
+        done.sort(key=lambda item: item.number)
+        return _finish(plan, done, output, claim)
+
+
+def _earlier_index(output: Store) -> ShardIndex | None:
+    """What an earlier cutting left; None if that is damaged, since it is what replaces it."""
+    try:
+        return read_index(output)
+    except UndecodableError as error:
+        _log.warning("event=damaged_index output=%r cause=%r", output.uri, str(error))
+        return None
+
+
+def _require_claim(claim: Claim, uri: str) -> None:
+    if claim.lost:
+        raise RunFailedError(
+            f"the claim on {uri} is lost, since the store did not answer or another run is there; "
+            "run the same command again"
+        )
+
+
+def _finish(plan: ShardPlan, done: Sequence[ShardDone], output: Store, claim: Claim) -> ShardResult:
+    """Copy what is validated on and write the index, if enough images were cut."""
+    config = plan.job.config
     failed = (*plan.refused, *(refused for item in done for refused in item.failed))
     require_few(failed, sum(item.num_images for item in done), config.archive, config.max_failed)
     index = _index(plan, done)
     archive = open_store(config.archive)
     for key in plan.validation:
         output.write(f"{VALIDATION_FOLDER}/{key}", archive.read(key))
+    _require_claim(claim, config.output)
     _remove_others(output, index)
     write_index(output, index)
     return ShardResult(index, config.output, failed)
@@ -258,6 +250,7 @@ def _index(plan: ShardPlan, done: Sequence[ShardDone]) -> ShardIndex:
         smallest_pixels=min(item.smallest_pixels for item in done if item.shard),
         shards=shards,
         validation=plan.validation,
+        codecs=plan.job.config.codecs,
     )
 
 

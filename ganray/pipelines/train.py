@@ -28,7 +28,7 @@ from ganray.pipelines.train_output import (
     METRICS_KEY,
     Report,
 )
-from ganray.pipelines.train_resume import compare_configs
+from ganray.pipelines.train_resume import compare_configs, finished_step, read_if_there
 from ganray.pipelines.train_signals import Link, Wishes
 from ganray.pipelines.train_worker import WorkerPlace, run_worker
 from ganray.storage import Store, join_uri, open_store
@@ -43,6 +43,8 @@ class TrainResult:
     generator: str
     steps_done: int
     already_finished: bool
+    gave_up_at: int | None = None
+    """The step at which an earlier run had ended the training as past help."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,17 @@ class Course:
 
     report: Report
     stored_step: int
+    first_step: int | None = None
     last_event: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def steps_done(self) -> int:
+        """From where the run began, which may be before the newest checkpoint, to its end."""
+        return int(self.last_event["step"]) - (self.first_step or 0)
+
     def hear(self, line: Mapping[str, Any]) -> None:
+        if line.get("event") in ("started", "resumed") and self.first_step is None:
+            self.first_step = int(line["step"])
         if line.get("event") in ("finished", "stopped"):
             self.last_event = line
         if line.get("event") == "checkpoint":
@@ -76,13 +86,14 @@ def run_training(plan: TrainPlan, report: Report) -> TrainResult:
     checkpoint. Raises GanrayError.
     """
     config = plan.config
-    generator = join_uri(config.output, GENERATOR_KEY)
-    store = open_store(config.output)
+    generator, store = join_uri(config.output, GENERATOR_KEY), open_store(config.output)
     run_id = f"train-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
     with GracefulStop() as stop, claimed(store, run_id) as claim, Wishes(stop, claim) as wishes:
         start = _prepare_output(plan, store)
-        if start is None:
-            return TrainResult(generator, 0, already_finished=True)
+        if isinstance(start, TrainResult):
+            return start
+        # The generator first: from here on, where one stands this training is finished.
+        store.delete(GENERATOR_KEY)
         store.write(CONFIG_KEY, to_yaml(config).encode())
         course = Course(report, start.step)
         if config.workers.max == 0:
@@ -92,7 +103,7 @@ def run_training(plan: TrainPlan, report: Report) -> TrainResult:
         else:
             train_on_ray(plan, course, wishes, stop, start.notes)
         _require_end(course, wishes)
-    return TrainResult(generator, plan.total_steps - start.step, already_finished=False)
+    return TrainResult(generator, course.steps_done, already_finished=False)
 
 
 def _require_end(course: Course, wishes: Wishes) -> None:
@@ -110,28 +121,36 @@ def _require_end(course: Course, wishes: Wishes) -> None:
         )
 
 
-def _prepare_output(plan: TrainPlan, store: Store) -> _Start | None:
-    """Where to go on from, or None if the training at the output is finished."""
+def _prepare_output(plan: TrainPlan, store: Store) -> _Start | TrainResult:
+    """Where to go on from, or what an earlier run left that has nothing more to do."""
     config = plan.config
     if not config.resume:
         _remove_earlier(config, store)
         return _Start(0)
     checkpoints = list_checkpoints(store)
+    step = checkpoint_step(checkpoints[-1]) if checkpoints else 0
+    end = finished_step(store, or_else=plan.total_steps)
+    stored = read_if_there(store, CONFIG_KEY)
+    extension = None
+    if stored and (checkpoints or end is not None):
+        extension = compare_configs(stored, config, step)
+    if end is None:
+        return _Start(step, (extension,) if extension else ())
+    if end < (extension["from_steps"] if extension else plan.total_steps):
+        return _nothing_to_do(config, gave_up_at=end)
+    if extension is None:
+        return _nothing_to_do(config)
     if not checkpoints:
-        return None if _is_finished(store) else _Start(0)
-    step = checkpoint_step(checkpoints[-1])
-    stored = next(iter(store.list(CONFIG_KEY)), None)
-    note = compare_configs(store.read(CONFIG_KEY), config, step) if stored else None
-    if step >= plan.total_steps and _is_finished(store):
-        return None
-    return _Start(step, (note,) if note else ())
+        raise ConfigError(
+            f"{config.output} holds a generator of {end} steps and no checkpoint to go on from; "
+            "choose another output, or start anew with resume=false"
+        )
+    return _Start(step, (extension,))
 
 
-def _is_finished(store: Store) -> bool:
-    try:
-        return any(info.key == GENERATOR_KEY for info in store.list(GENERATOR_KEY))
-    except NotFoundError:
-        return False
+def _nothing_to_do(config: TrainConfig, *, gave_up_at: int | None = None) -> TrainResult:
+    generator = join_uri(config.output, GENERATOR_KEY)
+    return TrainResult(generator, 0, already_finished=True, gave_up_at=gave_up_at)
 
 
 def _remove_earlier(config: TrainConfig, store: Store) -> None:

@@ -73,9 +73,12 @@ class TrainOutput:
 
     def add_event(self, event: Event) -> None:
         """Tell that something happened; it is stored with the next checkpoint."""
+        self._append(event)
+        self._report(event)
+
+    def _append(self, event: Event) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self._events.append({**event, "time": now})
-        self._report(event)
 
     def log(self, metrics: Metrics) -> None:
         """Tell one line of metrics; it is stored with the next checkpoint."""
@@ -114,14 +117,17 @@ class TrainOutput:
     def finish(self, step: int, generator: bytes) -> None:
         """Store the trained generator, last of all; nothing more can be logged.
 
+        The end is told once the generator stands: whoever hears of it may rely on that.
         Raises StorageError, which says where the generator is, when the store stays away.
         """
         label = f"store the trained generator in {self.store.uri}"
         try:
             if not self._writer.drain(self._patience.seconds):
                 raise StorageError(f"{label}: the store does not take the last checkpoint")
-            self.add_event({"event": "finished", "step": step})
+            finished: Event = {"event": "finished", "step": step}
+            self._append(finished)
             retrying(lambda: self._try_generator(generator), self._patience, label)
+            self._report(finished)
         except StorageError as error:
             path = _keep_locally(generator)
             raise StorageError(

@@ -1,14 +1,20 @@
-"""Whether a training may go on: what it was told before against what it is told now."""
+"""Whether a training may go on: what it was told before against what it is told now.
 
+And whether there is anything left of it to do.
+"""
+
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from ganray.config import build_config
-from ganray.errors import ConfigError
+from ganray.errors import ConfigError, NotFoundError
 from ganray.pipelines.data_config import AUTO
 from ganray.pipelines.train_config import TrainConfig
+from ganray.pipelines.train_output import EVENTS_KEY, GENERATOR_KEY
+from ganray.storage import Store
 from ganray.training.reactions import Event
 
 FREE = (
@@ -20,6 +26,30 @@ FREE = (
 """Keys that do not decide what is learnt from which samples."""
 SPLITTING = "validation", "num_validation_images"
 """They do where validation=auto takes its images from the archive."""
+
+
+def finished_step(store: Store, *, or_else: int) -> int | None:
+    """The step at which the training at an output came to its end; None if it did not.
+
+    Its generator stands and its last event says so. `or_else` is the step where no event is left.
+    """
+    try:
+        store.stat(GENERATOR_KEY)
+    except NotFoundError:
+        return None
+    events = (read_if_there(store, EVENTS_KEY) or b"").decode().splitlines()
+    if not events:
+        return or_else
+    last: Event = json.loads(events[-1])
+    return int(last["step"]) if last["event"] == "finished" else None
+
+
+def read_if_there(store: Store, key: str) -> bytes | None:
+    """An object's bytes; None if there is none of that key."""
+    try:
+        return store.read(key)
+    except NotFoundError:
+        return None
 
 
 def compare_configs(stored: bytes, config: TrainConfig, step: int) -> Event | None:

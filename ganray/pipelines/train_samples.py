@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ganray.degradation.recipe import Recipe
-from ganray.errors import ConfigError
-from ganray.manifest import Selection
+from ganray.errors import ConfigError, NotFoundError
+from ganray.manifest import Selection, Unreadable, probe_input
 from ganray.pipelines.archives import Refused, open_archive, split_readable
 from ganray.pipelines.data_config import AUTO, DataConfig
 from ganray.pipelines.train_images import (
@@ -22,10 +22,10 @@ from ganray.pipelines.train_images import (
     require_bands,
     require_few,
 )
-from ganray.storage import join_uri
+from ganray.storage import join_uri, open_store
 from ganray.training.references import Reading, fits
 from ganray.training.samples import SamplePlan
-from ganray.training.shards import VALIDATION_FOLDER, ShardIndex, read_index
+from ganray.training.shards import READING_SECTIONS, VALIDATION_FOLDER, ShardIndex, read_index
 
 LARGE_PIXELS = 2**18
 """A decoded image gives a patch more for each such number of its pixels."""
@@ -59,10 +59,9 @@ def plan_data(config: DataConfig, needs: Needs) -> DataPlan:
     require_bands(images.inputs, config, needs.bands)
     held_out = hold_out(images.keys, config.num_validation_images) if _holds_out(config) else []
     learnt = images.only([i for i in range(len(images.inputs)) if i not in set(held_out)])
+    validation, unmeasured = _named_validation(config, needs)
     if _holds_out(config):
         validation = images.only(held_out).for_validation()
-    else:
-        validation = _named_validation(config, needs)
     samples = SamplePlan(
         archive=config.archive,
         keys=learnt.keys,
@@ -88,13 +87,71 @@ def plan_data(config: DataConfig, needs: Needs) -> DataPlan:
         num_images=len(learnt.keys),
         origin=config.archive,
         trained_on=trained_on,
-        skipped=images.refused,
+        skipped=(*images.refused, *unmeasured),
         notes=notes,
     )
 
 
 def _plan_shards(config: DataConfig, needs: Needs, index: ShardIndex) -> DataPlan:
     """A training on shards; what could not be read was named when they were made."""
+    config = _as_cut(config, index)
+    _require_fit(config, needs, index)
+    is_averaged = needs.bands == 1 and 3 in index.bands
+    samples = SamplePlan(
+        archive=config.archive,
+        keys=(),
+        reading=Reading(needs.bands, "float32" if is_averaged else index.dtype, config.codecs),
+        patch_pixels=config.patch_pixels,
+        scale=needs.scale,
+        seed=config.seed,
+        batch_size=needs.batch_size,
+        num_turns=1 if config.patches_per_image == AUTO else int(config.patches_per_image),
+        recipe=_recipe(config, needs),
+        takes_mask=needs.takes_mask,
+        shards=index,
+        max_failed=config.max_failed,
+        cache_bytes=config.cache_bytes,
+    )
+    if _holds_out(config):
+        validation, unmeasured = _copied_validation(config, needs, index)
+    else:
+        validation, unmeasured = _named_validation(config, needs)
+    trained_on = (
+        f"{index.num_rows} sub-images of {index.num_images} images of {index.archive}, in shards "
+        f"at {config.archive}"
+    )
+    notes = (*_notes(index.num_rows, needs.batch_size), _validation_note(config, validation))
+    return DataPlan(
+        samples=samples,
+        validation=validation,
+        num_images=index.num_images,
+        origin=index.archive,
+        trained_on=trained_on,
+        skipped=unmeasured,
+        notes=notes,
+    )
+
+
+def _as_cut(config: DataConfig, index: ShardIndex) -> DataConfig:
+    """The configuration with what was decided when the shards were cut.
+
+    Raises ConfigError where it says otherwise.
+    """
+    sections = {name: getattr(index.codecs, name) for name in READING_SECTIONS}
+    decided = sections | {"selection": Selection()}
+    wrong = [
+        name for name, cut in decided.items() if getattr(config, name) not in (cut, type(cut)())
+    ]
+    if wrong:
+        raise ConfigError(
+            f"{listed(wrong)} would change what {config.archive} holds, and that was decided when "
+            "its shards were cut; leave it out, or cut the archive again with it"
+        )
+    return config.model_copy(update=sections)
+
+
+def _require_fit(config: DataConfig, needs: Needs, index: ShardIndex) -> None:
+    """Raise ConfigError unless this training can take its patches from these shards."""
     if config.degraded:
         raise ConfigError(
             f"{config.archive} holds shards, which have no degraded twins; leave "
@@ -112,39 +169,6 @@ def _plan_shards(config: DataConfig, needs: Needs, index: ShardIndex) -> DataPla
             f"{config.archive} has sub-images of {listed(wrong)} bands, and the generator takes "
             f"{needs.bands}; choose one for them, or cut again with geo.bands"
         )
-    is_averaged = needs.bands == 1 and 3 in index.bands
-    samples = SamplePlan(
-        archive=config.archive,
-        keys=(),
-        reading=Reading(needs.bands, "float32" if is_averaged else index.dtype, config.codecs),
-        patch_pixels=config.patch_pixels,
-        scale=needs.scale,
-        seed=config.seed,
-        batch_size=needs.batch_size,
-        num_turns=1 if config.patches_per_image == AUTO else int(config.patches_per_image),
-        recipe=_recipe(config, needs),
-        takes_mask=needs.takes_mask,
-        shards=index,
-        max_failed=config.max_failed,
-        cache_bytes=config.cache_bytes,
-    )
-    validation = _named_validation(config, needs)
-    if _holds_out(config) and index.validation:
-        folder = join_uri(config.archive, VALIDATION_FOLDER)
-        validation = ValidationPlan(folder, index.validation[: config.num_validation_images])
-    trained_on = (
-        f"{index.num_rows} sub-images of {index.num_images} images of {index.archive}, in shards "
-        f"at {config.archive}"
-    )
-    notes = (*_notes(index.num_rows, needs.batch_size), _validation_note(config, validation))
-    return DataPlan(
-        samples=samples,
-        validation=validation,
-        num_images=index.num_images,
-        origin=index.archive,
-        trained_on=trained_on,
-        notes=notes,
-    )
 
 
 def _recipe(config: DataConfig, needs: Needs) -> Recipe | None:
@@ -177,17 +201,40 @@ def _holds_out(config: DataConfig) -> bool:
     return config.validation == AUTO
 
 
-def _named_validation(config: DataConfig, needs: Needs) -> ValidationPlan:
-    """The first usable images of the validation archive that a user names."""
+def _named_validation(
+    config: DataConfig, needs: Needs
+) -> tuple[ValidationPlan, tuple[Refused, ...]]:
+    """The first usable images of the validation archive that a user names, and the unusable."""
     if config.validation in ("", AUTO):
-        return ValidationPlan()
+        return ValidationPlan(), ()
     found, refused = split_readable(config.validation, Selection(), codecs=config.codecs)
     images = Images(config.validation, tuple(found), tuple(refused))
     if config.validation_degraded:
         images = pair_images(images, config.validation_degraded, config, needs.scale)
     require_bands(images.inputs, config, needs.bands)
     number = min(len(images.inputs), config.num_validation_images)
-    return images.only(range(number)).for_validation()
+    unmeasured = (Refused(i.key, f"not validated on: {i.reason}") for i in images.refused)
+    return images.only(range(number)).for_validation(), tuple(unmeasured)
+
+
+def _copied_validation(
+    config: DataConfig, needs: Needs, index: ShardIndex
+) -> tuple[ValidationPlan, tuple[Refused, ...]]:
+    """The images that stand beside the shards for validation, and those that cannot be used."""
+    folder = join_uri(config.archive, VALIDATION_FOLDER)
+    store, found, unmeasured = open_store(folder), [], []
+    for key in index.validation[: config.num_validation_images]:
+        try:
+            item = probe_input(store, store.stat(key), config.codecs)
+        except NotFoundError as error:
+            unmeasured.append(Refused(key, f"not validated on: {error}"))
+            continue
+        if isinstance(item, Unreadable):
+            unmeasured.append(Refused(key, f"not validated on: {item.error}"))
+        else:
+            found.append(item)
+    require_bands(found, config, needs.bands)
+    return Images(folder, tuple(found), ()).for_validation(), tuple(unmeasured)
 
 
 def _notes(num_images: int, batch_size: int) -> tuple[str, ...]:

@@ -2,12 +2,14 @@
 
 import logging
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import fmean
 
 import torch
 from torch import nn
 
-from ganray.errors import RestorationError
+from ganray.errors import CodecError, RestorationError, StorageError
 from ganray.models.checkpoint import (
     Provenance,
     build_generator,
@@ -28,27 +30,41 @@ logger = logging.getLogger(__name__)
 PSNR = "psnr_y"
 VALIDATION_METRICS = (PSNR, "ssim_y")
 
+Note = Callable[[str, str], object]
+"""Gets the key of an image that could not be measured on, and why."""
 
-def measure_validation(
-    plan: TrainPlan, generator: nn.Module, share: Share, device: torch.device
-) -> dict[str, float]:
+
+@dataclass(frozen=True)
+class Measuring:
+    """Where a worker measures, which part of the images, and whom it tells of those it cannot."""
+
+    share: Share
+    device: torch.device
+    note: Note
+
+
+def measure_validation(plan: TrainPlan, generator: nn.Module, place: Measuring) -> dict[str, float]:
     """Means of the validation metrics, through the same Restorer that restores archives.
 
     Every worker calls it and gets the same. A table of all images is summed, to which each
-    worker brings its own rows, so that the means do not depend on the number of workers.
+    worker brings its own rows, so that the means do not depend on the number of workers. The row
+    of an image that cannot be read is unknown to all.
     """
     keys = plan.data.validation.keys
     if not keys:
         return {}
     table = torch.zeros(len(keys), len(VALIDATION_METRICS), 2, dtype=torch.float64)
-    restorer = _restorer(plan, generator, device)
+    restorer, share = _restorer(plan, generator, place.device), place.share
     for row in range(share.rank, len(keys), share.num_workers):
-        values = _measure(restorer, validation_pair(plan, row))
+        pair = _readable_pair(plan, row, place.note)
+        if pair is None:
+            continue
+        values = _measure(restorer, pair)
         for column, name in enumerate(VALIDATION_METRICS):
             if (value := values[name]) is not None:
                 table[row, column] = torch.tensor([value, 1.0], dtype=torch.float64)
     if share.num_workers > 1:
-        table = table.to(device)
+        table = table.to(place.device)
         sum_over_workers(table)
     known: dict[str, list[float]] = {name: [] for name in VALIDATION_METRICS}
     for image in table.tolist():
@@ -58,24 +74,31 @@ def measure_validation(
 
 
 def compare_with_bicubic(
-    plan: TrainPlan, generator: nn.Module, device: torch.device
-) -> dict[str, float]:
+    plan: TrainPlan, generator: nn.Module, device: torch.device, note: Note
+) -> dict[str, float | None]:
     """The mean PSNR of the generator and of bicubic magnification on the validation images.
 
-    Empty without any. At scale 1 bicubic is the degraded image itself. One worker measures all.
+    Empty where none can be measured; None where the generator's results are not finite. At scale
+    1 bicubic is the degraded image itself. One worker measures all.
     """
-    scale, rows = plan.samples.scale, range(len(plan.data.validation.keys))
-    if not rows:
+    if not plan.data.validation.keys:
         return {}
     restorer = _restorer(plan, generator, device)
-    found: dict[str, list[float]] = {f"validation_{PSNR}": [], f"bicubic_{PSNR}": []}
-    for row in rows:
-        pair = validation_pair(plan, row)
-        values = _measure(restorer, pair), measure_bicubic(pair, (PSNR,), scale=scale)
-        for name, value in zip(found, values, strict=True):
-            if (psnr := value[PSNR]) is not None:
-                found[name].append(psnr)
-    return {name: fmean(values) for name, values in found.items() if values}
+    reached: list[tuple[float, float]] = []
+    for row in range(len(plan.data.validation.keys)):
+        pair = _readable_pair(plan, row, note)
+        if pair is None:
+            continue
+        ours = _measure(restorer, pair)[PSNR]
+        bicubic = measure_bicubic(pair, (PSNR,), scale=plan.samples.scale)[PSNR]
+        if ours is not None and bicubic is not None:
+            reached.append((ours, bicubic))
+    if not reached:
+        return {}
+    mean, baseline = (fmean(values) for values in zip(*reached, strict=True))
+    # JSON has no word for what is not finite.
+    known = mean if math.isfinite(mean) else None
+    return {f"validation_{PSNR}": known, f"bicubic_{PSNR}": baseline}
 
 
 def _measure(restorer: Restorer, pair: Pair) -> dict[str, float | None]:
@@ -87,10 +110,20 @@ def _measure(restorer: Restorer, pair: Pair) -> dict[str, float | None]:
         return dict.fromkeys(VALIDATION_METRICS, math.nan)
 
 
+def _readable_pair(plan: TrainPlan, row: int, note: Note) -> Pair | None:
+    """The validation pair of a number; None, and noted, if it cannot be read."""
+    try:
+        return validation_pair(plan, row)
+    except (CodecError, StorageError) as error:
+        note(plan.data.validation.keys[row], f"not validated on: {error}")
+        return None
+
+
 def validation_pair(plan: TrainPlan, row: int) -> Pair:
     """The validation pair of a number: synthesised, or read from two archives."""
     validation, config = plan.data.validation, plan.config
-    store, key, bands = open_store(validation.archive), validation.keys[row], plan.samples.bands
+    bands, codecs = plan.samples.bands, plan.samples.reading.codecs
+    store, key = open_store(validation.archive), validation.keys[row]
     if not validation.degraded:
         return synthesise_pair(
             store,
@@ -99,11 +132,11 @@ def validation_pair(plan: TrainPlan, row: int) -> Pair:
             bands=bands,
             scale=plan.samples.scale,
             seed=config.seed,
-            codecs=config.codecs,
+            codecs=codecs,
         )
     twins = open_store(validation.degraded)
     reference, degraded = (
-        from_float(read_reference(one, name, bands, config.codecs), "uint8")
+        from_float(read_reference(one, name, bands, codecs), "uint8")
         for one, name in ((store, key), (twins, validation.degraded_keys[row]))
     )
     return Pair(key, degraded, reference)

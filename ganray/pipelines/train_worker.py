@@ -3,6 +3,7 @@
 Runs inside Ray Train, or alone in the calling process. Rank 0 writes; all compute.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from ganray.config import digest
+from ganray.errors import GanrayError
 from ganray.models.catalog import build_discriminator, on_device
 from ganray.models.checkpoint import (
     Provenance,
@@ -26,7 +28,12 @@ from ganray.pipelines.train_config import TrainPlan
 from ganray.pipelines.train_data import local_batches, streamed_batches, watch_failures
 from ganray.pipelines.train_output import TrainOutput
 from ganray.pipelines.train_signals import Link
-from ganray.pipelines.train_validation import compare_with_bicubic, measure_validation
+from ganray.pipelines.train_validation import (
+    Measuring,
+    Note,
+    compare_with_bicubic,
+    measure_validation,
+)
 from ganray.storage import RetryPolicy, open_store
 from ganray.training.batches import make_batch
 from ganray.training.distributed import (
@@ -40,6 +47,8 @@ from ganray.training.objective import Objective
 from ganray.training.reactions import Event, gave_up
 from ganray.training.samples import Arrays, Share
 from ganray.training.state import TrainingState, new_state, restore_state, take_snapshot
+
+_log = logging.getLogger(__name__)
 
 READING = RetryPolicy(seconds=600.0)
 WRITING = RetryPolicy(seconds=20.0)
@@ -73,13 +82,14 @@ def run_worker(plan: TrainPlan, place: WorkerPlace, notes: tuple[Event, ...] = (
         if origin and not state.step:
             output.add_event({"event": "transferred", "step": 0, "weights": origin["transfer"]})
         skipped = (_skipped(item.key, item.reason) for item in plan.data.skipped)
-        for note in (*notes, *skipped):
-            output.add_event({"step": state.step, **note})
+        for event in (*notes, *skipped):
+            output.add_event({"step": state.step, **event})
     tell = output.add_event if output else place.link.report
-    arrays = watch_failures(
-        _arrays(plan, place.share, range(state.step, plan.total_steps)),
-        lambda key, reason: tell({"step": state.step, **_skipped(key, reason)}),
-    )
+
+    def note(key: str, reason: str) -> None:
+        tell({"step": state.step, **_skipped(key, reason)})
+
+    arrays = watch_failures(_arrays(plan, place.share, range(state.step, plan.total_steps)), note)
     batches = (make_batch(found, plan.samples, place.device) for found in arrays)
     objective = Objective(
         plan.config.objective,
@@ -87,14 +97,39 @@ def run_worker(plan: TrainPlan, place: WorkerPlace, notes: tuple[Event, ...] = (
         device=place.device,
         seed=plan.config.seed,
     )
-    train(state, batches, plan.config, make_hooks(plan, place, output), objective)
+    measuring = Measuring(place.share, place.device, told_once(note))
+    train(state, batches, plan.config, make_hooks(plan, place, output, measuring), objective)
     is_over = state.step == plan.total_steps or gave_up(state.monitor)
     if output and not is_over:
         output.stop(take_snapshot(state))
     elif output:
-        if comparison := compare_with_bicubic(plan, state.generator_ema, place.device):
+        if comparison := _compare(plan, state, measuring):
             output.add_event({"event": "compared", "step": state.step, **comparison})
-        output.finish(state.step, encode_generator(plan, state.generator_ema, origin))
+        output.finish(state.step, encode_generator(plan, state, origin))
+
+
+def told_once(note: Note) -> Note:
+    """`note` for the first time that it is given a key."""
+    told: set[str] = set()
+
+    def note_once(key: str, reason: str) -> None:
+        if key not in told:
+            told.add(key)
+            note(key, reason)
+
+    return note_once
+
+
+def _compare(
+    plan: TrainPlan, state: TrainingState, measuring: Measuring
+) -> dict[str, float | None]:
+    """The comparison with bicubic; empty if it fails, since all that is lost is a warning."""
+    try:
+        return compare_with_bicubic(plan, state.generator_ema, measuring.device, measuring.note)
+    except (GanrayError, RuntimeError) as error:
+        # PyTorch's errors are RuntimeErrors, that of a full device too.
+        _log.warning("event=not_compared step=%d cause=%r", state.step, str(error))
+        return {}
 
 
 def _arrays(plan: TrainPlan, share: Share, steps: range) -> Iterator[Arrays]:
@@ -118,8 +153,8 @@ def start_state(plan: TrainPlan, device: torch.device) -> tuple[TrainingState, d
         generator, _ = build_generator(plan.architecture, plan.network)
         options = {"bands": plan.samples.bands} | config.discriminator.options
         discriminator = build_discriminator(config.discriminator.architecture, options)
-    if config.adversarial.spectral_norm:
-        normalise_spectrally(discriminator)
+        if config.adversarial.spectral_norm:
+            normalise_spectrally(discriminator)
     origin: dict[str, str] = {}
     if config.init_from:
         start = load_checkpoint(config.init_from)
@@ -163,7 +198,9 @@ def begin_output(
     return output
 
 
-def make_hooks(plan: TrainPlan, place: WorkerPlace, output: TrainOutput | None) -> Hooks:
+def make_hooks(
+    plan: TrainPlan, place: WorkerPlace, output: TrainOutput | None, measuring: Measuring
+) -> Hooks:
     """What the loop asks of its surroundings; only rank 0 has an output."""
 
     def log(metrics: Metrics) -> None:
@@ -179,7 +216,7 @@ def make_hooks(plan: TrainPlan, place: WorkerPlace, output: TrainOutput | None) 
             output.add_event(what)
 
     def validate(generator: nn.Module) -> dict[str, float]:
-        return measure_validation(plan, generator, place.share, place.device)
+        return measure_validation(plan, generator, measuring)
 
     weight = place.share.weight
     return Hooks(
@@ -195,20 +232,20 @@ def make_hooks(plan: TrainPlan, place: WorkerPlace, output: TrainOutput | None) 
     )
 
 
-def encode_generator(plan: TrainPlan, generator: nn.Module, origin: dict[str, str]) -> bytes:
-    """The trained generator as a checkpoint with its provenance."""
+def encode_generator(plan: TrainPlan, state: TrainingState, origin: dict[str, str]) -> bytes:
+    """The trained generator, the averaged one, as a checkpoint with its provenance."""
     _, network = build_generator(plan.architecture, plan.network)
     config, recipe = plan.config, plan.samples.recipe
     training = {
         "config_digest": digest(config),
-        "steps": config.stages.total_steps,
+        "steps": state.step,
         "degradation": recipe.model_dump(mode="json") if recipe else "pairs",
         "init_from": origin,
         "config": told_config(config.model_dump(mode="json")),
     }
     trained_on = f"{plan.data.num_images} images of {told_place(plan.data.origin)}"
     provenance = Provenance(trained_on=trained_on, training=training)
-    return encode_checkpoint(generator, plan.architecture, network, provenance)
+    return encode_checkpoint(state.generator_ema, plan.architecture, network, provenance)
 
 
 def told_config(config: dict[str, Any]) -> dict[str, Any]:

@@ -38,8 +38,8 @@ class AugmentConfig(Section):
     """Augment as far as the discriminator learns the references by heart: for archives of few
     images."""
     target: Annotated[float, Field(gt=-1, lt=1)] = 0.6
-    """Mean sign of the discriminator's logits on references above which it is taken to learn them
-    by heart."""
+    """Mean sign of the discriminator's logits on references, in the relativistic game of their lead
+    over restorations, above which it is taken to learn them by heart."""
     ramp_images: Annotated[int, Field(gt=0)] = 500_000
     """References that must be seen for the probability to go from 0 to 1."""
     every: Annotated[int, Field(gt=0)] = 4

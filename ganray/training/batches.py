@@ -12,18 +12,13 @@ from ganray.training.steps import Batch
 def make_batch(arrays: Arrays, samples: SamplePlan, device: torch.device) -> Batch:
     """The batch of some samples, in 0-1; what degrades one follows from (seed, index) alone."""
     reference = to_unit(arrays["reference"], device)
-    indices = tuple(arrays["index"].tolist())
+    seeds = tuple((samples.seed, index) for index in arrays["index"].tolist())
     if "degraded" in arrays:
-        return Batch(to_unit(arrays["degraded"], device), reference, indices=indices)
+        return Batch(to_unit(arrays["degraded"], device), reference, seeds=seeds)
     assert samples.recipe is not None
-    found = degrade(
-        reference,
-        samples.recipe,
-        scale=samples.scale,
-        seeds=[(samples.seed, index) for index in indices],
-    )
+    found = degrade(reference, samples.recipe, scale=samples.scale, seeds=seeds)
     degraded = found.pixels.contiguous(memory_format=torch.channels_last)
-    return Batch(degraded, reference, found.mask if samples.takes_mask else None, indices)
+    return Batch(degraded, reference, found.mask if samples.takes_mask else None, seeds)
 
 
 def to_unit(patches: np.ndarray, device: torch.device) -> Tensor:

@@ -20,21 +20,22 @@ def compiled(network: nn.Module, mode: str, device: torch.device) -> Callable[[T
 
 
 class _Compiled:
-    """Compiles at the first call; falls back to the network itself if it may."""
+    """Compiles at a call of a new kind; falls back to the network itself if it may."""
 
     def __init__(self, network: nn.Module, *, is_optional: bool) -> None:
         self.network = network
         self.call: Callable[[Tensor], Tensor] = torch.compile(network)
-        self.may_fall_back = is_optional
+        self.is_optional = is_optional
 
     def __call__(self, degraded: Tensor) -> Tensor:
-        if not self.may_fall_back:
-            return self.call(degraded)
         try:
             restored = self.call(degraded)
+        except torch.OutOfMemoryError:
+            raise
         except (RuntimeError, OSError) as error:
+            if not self.is_optional or self.call is self.network:
+                raise
             logger.warning("the generator is not compiled: %s", error)
             self.call = self.network
             restored = self.call(degraded)
-        self.may_fall_back = False
         return restored

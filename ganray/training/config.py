@@ -93,7 +93,8 @@ class AdversarialConfig(Section):
     discriminator_steps: Positive = 1
     """Discriminator updates per generator update, on the same patches."""
     unrolled_steps: Annotated[int, Field(ge=0, le=10)] = 0
-    """Discriminator steps that the generator looks ahead (Unrolled GAN)."""
+    """Discriminator steps that the generator looks ahead (Unrolled GAN), each worker on its own
+    patches."""
     augmentation: AugmentConfig = AugmentConfig()
 
     @model_validator(mode="before")

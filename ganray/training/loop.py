@@ -6,7 +6,7 @@ Plain torch without Ray: whoever calls it provides the batches and the hooks.
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ from ganray.training.steps import (
     AverageGradients,
     Batch,
     Losses,
+    Seed,
     Tools,
     discriminator_step,
     fidelity_step,
@@ -35,8 +36,8 @@ from ganray.training.stopwatch import Stopwatch
 
 Metrics = dict[str, float | int | str]
 PSNR = "validation_psnr_y"
-# Beside a sample's number, so that what the discriminator sees of it has random numbers of its own.
-AUGMENT = 2
+# Of these seeds: what the discriminator sees of a sample has random numbers of its own.
+AUGMENT = 0x617567
 
 
 @dataclass(frozen=True)
@@ -66,27 +67,25 @@ def train(
 ) -> TrainingState:
     """Run from `state.step` to the end of the last stage; `batches` begin at that step.
 
-    Ends earlier where `hooks.stopping` says so, or where no reaction helps any more, with the best
-    generator. Raises TrainingError when a loss is not finite and nothing watches; the last
+    Ends earlier where `hooks.stopping` says so, or where no reaction helps any more, with the last
+    good generator. Raises TrainingError when a loss is not finite and nothing watches; the last
     checkpoint is untouched.
     """
     run = _Run(state, config, hooks, objective)
-    total = config.stages.total_steps
-    while state.step < total and not run.ladder.adjustments.stopped:
+    while not run.is_over:
         stage = run.enter_stage()
         losses = run.update(run.wait_for(batches), stage)
         state.step += 1
         values = run.watch(stage, losses)
-        last = state.step == total or run.ladder.adjustments.stopped
-        if last or state.step % config.log_every == 0:
+        if run.is_over or state.step % config.log_every == 0:
             hooks.log(run.line(stage, values))
-        if last or state.step % config.validate_every == 0:
+        if run.is_over or state.step % config.validate_every == 0:
             run.validate(stage)
-        if last or state.step % config.checkpoint_every == 0:
+        if run.is_over or state.step % config.checkpoint_every == 0:
             run.checkpoint()
         if hooks.stopping():
-            run.keep_memory()
             break
+    run.keep_memory()
     return state
 
 
@@ -111,10 +110,17 @@ class _Run:
             objective=objective,
             autocast=_autocast(device, config.precision),
             average_gradients=hooks.average_gradients,
+            agree=lambda norm: hooks.average_values({"norm": norm})["norm"],
             accepts=self.monitor.accepts if config.stability.enabled else _follow_any,
             augment=self._augment,
             watch=Stopwatch(device),
         )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last step is done, or the ladder at its end."""
+        is_last = self.state.step >= self.config.stages.total_steps
+        return is_last or self.ladder.adjustments.stopped
 
     def enter_stage(self) -> str:
         """Set both learning rates for the step to come; its stage."""
@@ -151,8 +157,8 @@ class _Run:
     def _play(self, parts: list[Batch], stage: str) -> Losses:
         play = self._play_now()
         losses: Losses = {}
-        for _ in range(self.config.adversarial.discriminator_steps):
-            losses = discriminator_step(self.state, parts, play, self.tools)
+        for turn in range(self.config.adversarial.discriminator_steps):
+            losses = discriminator_step(self.state, parts, replace(play, turn=turn), self.tools)
         if stage == "adversarial" and not self.ladder.rest():
             losses |= generator_step(self.state, parts, play, self.tools)
         return losses
@@ -230,12 +236,12 @@ class _Run:
         self.ladder.restore(saved["ladder"])
         self.augmentation = Augmentation(**saved["augmentation"])
 
-    def _augment(self, images: Tensor, indices: Sequence[int]) -> Tensor:
+    def _augment(self, images: Tensor, seeds: Sequence[Seed]) -> Tensor:
         """What the discriminator sees of these samples; alike for references and restorations."""
         if not self.augmentation.probability:
             return images
-        seeds = [(AUGMENT, index) for index in indices]
-        return augment(images, draw_transforms(self.augmentation.probability, seeds, images.device))
+        own = [(AUGMENT, *seed) for seed in seeds]
+        return augment(images, draw_transforms(self.augmentation.probability, own, images.device))
 
 
 def keep_gradients(parameters: Iterable[nn.Parameter]) -> None:
@@ -263,10 +269,14 @@ def _require_finite(values: Mapping[str, float], step: int) -> None:
 
 def _sums_of_weights(state: TrainingState) -> dict[str, float]:
     """Finite only if every weight is: a gradient can overflow where the loss did not."""
-    networks = {"generator": state.generator_ema, "discriminator": state.discriminator}
+    networks = ("generator", "generator_ema", "discriminator")
     return {
-        f"{name}_weights": sum(float(p.detach().abs().sum()) for p in network.parameters())
-        for name, network in networks.items()
+        f"{name}_weights": sum(
+            float(tensor.abs().sum())
+            for tensor in getattr(state, name).state_dict().values()
+            if tensor.is_floating_point()
+        )
+        for name in networks
     }
 
 

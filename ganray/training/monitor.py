@@ -46,7 +46,7 @@ class StabilityConfig(Section):
     spike: Annotated[float, Field(gt=1)] = 10.0
     """A gradient of so many times its usual norm is not followed."""
     patience: Annotated[int, Field(ge=1)] = 10
-    """Steps in a row that a signal lasts before it is believed."""
+    """Steps in a row, or updates for gradients, that a signal lasts before it is believed."""
     max_error_growth: Annotated[float, Field(gt=1)] = 1.6
     """Pixel error, as a multiple of the best so far, from which training is rolled back."""
     max_psnr_drop: Annotated[float, Field(gt=0)] = 4.0
@@ -58,7 +58,7 @@ class StabilityConfig(Section):
     snapshot_every: Annotated[int, Field(ge=1)] = 50
     """Steps between two states that are kept in memory to go back to."""
     max_rollbacks: Annotated[int, Field(ge=0)] = 5
-    """Rollbacks after which the training stops with the best generator that it had."""
+    """Rollbacks after which the training stops with the last good generator."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Monitor:
                 # These weights never had a finite gradient: other weights would not either.
                 self._persists(f"{player}_never", "no_finite_data", player, (norm, usual), HOPELESS)
             return False
-        self.memory.streaks[f"{player}_non_finite"] = 0
+        self.memory.streaks[f"{player}_non_finite"] = self.memory.streaks[f"{player}_never"] = 0
         if level.is_spike(norm, self.config.spike):
             usual = math.exp(level.mean)
             self._raise("spike", player, norm, usual)
@@ -163,9 +163,7 @@ class Monitor:
     @property
     def is_calm(self) -> bool:
         """Whether nothing that might become an alarm is under way."""
-        memory = self.memory
-        growth = math.sqrt(self.config.max_error_growth) * memory.best_error
-        return not any(memory.streaks.values()) and memory.fast_error <= growth
+        return not any(self.memory.streaks.values())
 
     def begin_anew(self) -> None:
         """Forget what belongs to the weights that were given up, and to the stage before."""

@@ -2,7 +2,7 @@
 
 skip the step → slow the discriminator down → stronger penalties → back to the last good state,
 with a new discriminator warm-up and half the adversarial weight → the recipe that is known to be
-stable (relativistic, R1, R2) → stop, and keep the best generator. The ladder changes no data:
+stable (relativistic, R1, R2) → stop, and keep the last good generator. The ladder changes no data:
 the step number, and so the samples, go on as if nothing had happened.
 """
 
@@ -52,6 +52,8 @@ class Play:
     r2: bool
     gradient_penalty: float
     unrolled_steps: int
+    turn: int = 0
+    """Of several discriminator steps on one batch."""
 
 
 class Ladder:
@@ -114,12 +116,20 @@ class Ladder:
         return left > 0
 
     def _weaken_discriminator(self, alarm: Alarm) -> Event:
-        rate = self.adjustments.discriminator_rate / 2
-        self._adjust(discriminator_rate=rate)
-        return self._raise_penalty(alarm) | {"discriminator_rate": rate}
+        self._adjust(discriminator_rate=self.adjustments.discriminator_rate / 2)
+        event = self._raise_penalty(alarm)
+        return event | {"discriminator_rate": self.adjustments.discriminator_rate}
 
     def _raise_penalty(self, alarm: Alarm) -> Event:
-        """γ×2, and at least what the recipe has: twice nothing is nothing."""
+        """γ×2, and at least what the recipe has: twice nothing is nothing.
+
+        Where γ is not used, the discriminator learns at half its rate instead.
+        """
+        play = self.play(0.0)
+        if not (play.r1 or play.r2):
+            rate = self.adjustments.discriminator_rate / 2
+            self._adjust(discriminator_rate=rate)
+            return self._event("discriminator_weakened", alarm, discriminator_rate=rate)
         recipe = GAMMA_PER_PATCH / self.config.batch_size
         gamma = 2 * self.adjustments.gamma
         least = max(recipe, 2 * self.adjustments.least_gamma)
@@ -150,7 +160,8 @@ class Ladder:
     def _load(self, state: TrainingState) -> None:
         """The last good networks; the generator begins from its average."""
         for name, part in learning_parts(state).items():
-            part.load_state_dict(self._good[name])
+            # An optimizer would go on in the very tensors that it is given.
+            part.load_state_dict(copy.deepcopy(self._good[name]))
         state.generator.load_state_dict(state.generator_ema.state_dict())
         self._candidate = self._good
 

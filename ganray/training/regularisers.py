@@ -3,7 +3,8 @@
 A discriminator gives N logits per sample. The gradient of their mean shrinks with 1/√N, and the
 factors N and √N here undo that, so that a weight means the same for every patch size; with one
 logit per sample the formulas are the papers'. All is computed in float32 whatever the autocast,
-for the sake of second derivatives, and for inputs of any shape (B, …).
+for the sake of second derivatives (on CUDA convolutions may multiply in TF32, as torch is set), and
+for inputs of any shape (B, …).
 """
 
 import math

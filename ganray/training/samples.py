@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Of these seeds: an epoch's order has random numbers of its own.
+ORDER = 0x6F7264
+
 MISSING_SHARE = 0.05
 """A patch of which more has no value is cut elsewhere, if it can be."""
 NUM_POSITIONS = 32
@@ -220,7 +223,7 @@ def image_of_sample(group: int, num_images: int, seed: int) -> int:
 
 @lru_cache(maxsize=4)
 def _order(epoch: int, num_images: int, seed: int) -> NDArray[np.int64]:
-    return np.random.default_rng((seed, epoch)).permutation(num_images)
+    return np.random.default_rng((ORDER, seed, epoch)).permutation(num_images)
 
 
 def turn(patch: Pixels, symmetry: int) -> Pixels:

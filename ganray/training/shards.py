@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ganray.codecs.catalog import DEFAULTS, Codecs
 from ganray.errors import GanrayError, NotFoundError, UndecodableError
 from ganray.raster.image import Pixels
 from ganray.raster.windows import Box
@@ -27,6 +28,8 @@ from ganray.training.references import DEPTHS
 
 INDEX_KEY = "ganray-shards.json"
 VALIDATION_FOLDER = "validation"
+READING_SECTIONS = ("geo", "film", "dicom")
+"""Of the codecs, those that say how images are read."""
 FORMAT = "ganray shards 1"
 NUM_OPEN_SHARDS = 64
 ZSTD_LEVEL = 3
@@ -69,8 +72,9 @@ class ShardIndex:
     """What a folder of shards holds.
 
     `bands` are the numbers of bands that occur, `smallest_pixels` is the shortest side of a
-    sub-image, `made_of` changes with the images and the settings that they were cut by, and
-    `validation` are images that were left out, and copied to VALIDATION_FOLDER.
+    sub-image, `made_of` changes with the images and the settings that they were cut by,
+    `validation` are images that were left out, and copied to VALIDATION_FOLDER, and `codecs` is how
+    all were read.
     """
 
     archive: str
@@ -81,6 +85,7 @@ class ShardIndex:
     smallest_pixels: int
     shards: tuple[Shard, ...]
     validation: tuple[str, ...] = ()
+    codecs: Codecs = DEFAULTS
 
     @property
     def num_rows(self) -> int:
@@ -95,7 +100,8 @@ class ShardIndex:
 
 def write_index(store: Store, index: ShardIndex) -> None:
     """Write the index, after all of its shards."""
-    content = {"format": FORMAT, **asdict(index), "digest": index.digest}
+    codecs = index.codecs.model_dump(mode="json", include=set(READING_SECTIONS))
+    content = {"format": FORMAT, **asdict(index), "codecs": codecs, "digest": index.digest}
     store.write(INDEX_KEY, (json.dumps(content, indent=1) + "\n").encode())
 
 
@@ -116,6 +122,7 @@ def read_index(store: Store) -> ShardIndex | None:
         values["shards"] = tuple(Shard(**shard) for shard in values["shards"])
         for name in ("bands", "validation"):
             values[name] = tuple(values[name])
+        values["codecs"] = Codecs.model_validate(values.get("codecs", {}))
         index = ShardIndex(**values)
         if index.digest != digest:
             raise ValueError("its digest is not that of its shards")

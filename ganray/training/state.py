@@ -56,11 +56,18 @@ class TrainingState:
 
 
 def new_state(generator: nn.Module, discriminator: Discriminator) -> TrainingState:
-    """A state at step 0, on the networks' device."""
+    """A state at step 0, on the networks' device.
+
+    Batch norm keeps the statistics that it came with: means over a batch would depend on how many
+    workers share it.
+    """
+    for module in generator.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
     return TrainingState(
         generator=generator,
         discriminator=discriminator,
-        generator_ema=copy.deepcopy(generator).requires_grad_(False),
+        generator_ema=copy.deepcopy(generator).requires_grad_(False).eval(),
         generator_optimizer=torch.optim.Adam(generator.parameters(), betas=BETAS),
         discriminator_optimizer=torch.optim.Adam(discriminator.parameters(), betas=BETAS),
     )

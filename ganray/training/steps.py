@@ -23,10 +23,11 @@ from ganray.training.unrolling import look_ahead
 
 AverageGradients = Callable[[Iterable[nn.Parameter]], None]
 Losses = dict[str, Tensor]
+Seed = tuple[int, int]
 
 ONE_STEP = 1 / 255
-# Beside a sample's number, so that the penalty's random numbers are its own.
-MIX = 1
+# Of these seeds: the penalty has random numbers of its own.
+MIX = 0x6D6978
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,13 @@ class Batch:
     """Training pairs: degraded (B,C,h,w) and reference (B,C,scale·h,scale·w), in 0-1.
 
     `mask` (B,1,h,w) marks lost pixels with 1, for a generator that takes it as a further channel.
-    `indices` are the numbers of the samples.
+    `seeds` are (seed, number) of each sample.
     """
 
     degraded: Tensor
     reference: Tensor
     mask: Tensor | None = None
-    indices: tuple[int, ...] = ()
+    seeds: tuple[Seed, ...] = ()
 
     @property
     def shown(self) -> Tensor:
@@ -56,7 +57,7 @@ class Batch:
                 degraded=self.degraded[cut],
                 reference=self.reference[cut],
                 mask=None if self.mask is None else self.mask[cut],
-                indices=self.indices[cut],
+                seeds=self.seeds[cut],
             )
             for cut in cuts
         ]
@@ -66,8 +67,9 @@ class Batch:
 class Tools:
     """What a step works with beside state and batch.
 
-    `generate` is the generator, compiled or not; `accepts` is asked before each update whether a
-    gradient of this norm may be followed; `augment` changes what the discriminator sees.
+    `generate` is the generator, compiled or not; `agree` makes one number of the norms that workers
+    found, to the last bit; `accepts` is asked before each update whether a gradient of this norm
+    may be followed; `augment` changes what the discriminator sees.
     """
 
     generate: Callable[[Tensor], Tensor]
@@ -75,8 +77,9 @@ class Tools:
     objective: Objective
     autocast: torch.autocast
     average_gradients: AverageGradients
+    agree: Callable[[Tensor], float]
     accepts: Callable[[Player, float], bool]
-    augment: Callable[[Tensor, Sequence[int]], Tensor]
+    augment: Callable[[Tensor, Sequence[Seed]], Tensor]
     watch: Stopwatch
 
 
@@ -105,15 +108,17 @@ def discriminator_step(
         with torch.no_grad(), tools.autocast:
             fakes = tools.generate(batch.shown).float()
         tools.watch.enter("discriminator")
-        seen = tools.augment(batch.reference, batch.indices)
-        fakes = tools.augment(fakes, batch.indices)
+        seen = tools.augment(batch.reference, batch.seeds)
+        fakes = tools.augment(fakes, batch.seeds)
         real, r1 = _judge(state.discriminator, seen, play.r1, tools)
         fake, r2 = _judge(state.discriminator, fakes, play.r2, tools)
         loss = ADVERSARIAL[play.loss].discriminator(real, fake)
         penalty = play.gamma / 2 * (r1 + r2)
         found = {"discriminator": loss, "r1": r1, "r2": r2, "gap": real.mean() - fake.mean()}
         if play.gradient_penalty:
-            found["gradient_penalty"] = _between(state.discriminator, seen, fakes, batch)
+            found["gradient_penalty"] = _between(
+                state.discriminator, (seen, fakes), batch, play.turn
+            )
             penalty = penalty + play.gradient_penalty * found["gradient_penalty"]
         (share * (loss + penalty)).backward()
         _add(losses, share, found | _strength(play.loss, real, fake))
@@ -133,8 +138,8 @@ def generator_step(
     for batch, share in _shares(parts):
         with tools.autocast:
             restored = tools.generate(batch.shown)
-            references = tools.augment(batch.reference, batch.indices)
-            fakes = tools.augment(restored, batch.indices)
+            references = tools.augment(batch.reference, batch.seeds)
+            fakes = tools.augment(restored, batch.seeds)
             real, fake = _opinions(state, references, fakes, play)
         adversarial = ADVERSARIAL[play.loss].generator(real[-1].float(), fake[-1].float())
         average = _average(state, batch, tools)
@@ -161,9 +166,13 @@ def _judge(
     return logits, penalty
 
 
-def _between(discriminator: nn.Module, references: Tensor, fakes: Tensor, batch: Batch) -> Tensor:
-    """WGAN-GP's penalty; where between the two images follows from the sample's number."""
-    mix = np.array([np.random.default_rng((MIX, index)).random() for index in batch.indices])
+def _between(
+    discriminator: nn.Module, images: tuple[Tensor, Tensor], batch: Batch, turn: int
+) -> Tensor:
+    """WGAN-GP's penalty on (references, fakes); where between the two follows from the sample's
+    number and the turn."""
+    references, fakes = images
+    mix = np.array([np.random.default_rng((MIX, turn, *seed)).random() for seed in batch.seeds])
     return wasserstein_penalty(
         discriminator, references, fakes, torch.from_numpy(mix).to(references)
     )
@@ -200,7 +209,7 @@ def _update(
     tools.watch.enter(player)
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
-    if tools.accepts(player, float(norm)):
+    if tools.accepts(player, tools.agree(norm)):
         optimizer.step()
     return {f"{player}_gradient": norm}
 
@@ -218,9 +227,10 @@ def _add(losses: Losses, share: float, found: Losses) -> None:
 
 def _strength(loss: str, real: Tensor, fake: Tensor) -> Losses:
     """How far the discriminator is from chance: its loss as a share of the loss at logits 0, and
-    E sign(D(x) − D(y))."""
+    E sign D(x), in the paired game, whose logits have no zero, E sign(D(x) − D(y))."""
     at_chance = float(ADVERSARIAL[loss].discriminator(torch.zeros(1), torch.zeros(1)))
-    values = {"sign": (real - fake).detach().sign().mean()}
+    lead = real - fake if loss == "relativistic" else real
+    values = {"sign": lead.detach().sign().mean()}
     if at_chance:
         values["strength"] = ADVERSARIAL[loss].discriminator(real, fake).detach() / at_chance
     return values

@@ -5,7 +5,8 @@ python tests/benchmarks/bench_stability.py [--seeds 4] [--jobs 2] [--output resu
 Small networks on patches of scikit-image's photographs, ×2, three stages. Every sabotaged run is
 made twice: watched, and unwatched to show that the sabotage does harm. A run is rescued if it ends
 by itself with finite weights and its averaged generator is at most `TOLERATED_DB` below the mean of
-the healthy runs. A false alarm is any reaction in a healthy run.
+the healthy runs, on patches that no run is trained on, of the same photographs. A false alarm is
+any reaction in a healthy run.
 """
 
 import argparse
@@ -31,7 +32,8 @@ from ganray.errors import TrainingError
 from ganray.models.compact import CompactConfig, CompactGenerator
 from ganray.models.spectral import normalise_spectrally
 from ganray.models.unet_discriminator import UNetConfig, UNetDiscriminator
-from ganray.pipelines.shard import ShardConfig, plan_shards, run_sharding
+from ganray.pipelines.shard import plan_shards, run_sharding
+from ganray.pipelines.shard_config import ShardConfig
 from ganray.pipelines.train_config import TrainConfig, plan_training
 from ganray.pipelines.train_data import local_batches
 from ganray.pipelines.workers import WorkersConfig
@@ -198,7 +200,8 @@ def prepared_batches(seed: int, poison: Poison) -> Iterator[Batch]:
     while True:
         chosen = torch.from_numpy(rng.integers(NUM_HELD_OUT, NUM_PATCHES, BATCH_SIZE))
         indices = range(step * BATCH_SIZE, (step + 1) * BATCH_SIZE)
-        yield poison(step, Batch(degraded[chosen], references[chosen], indices=tuple(indices)))
+        seeds = tuple((seed, index) for index in indices)
+        yield poison(step, Batch(degraded[chosen], references[chosen], seeds=seeds))
         step += 1
 
 

@@ -13,7 +13,7 @@ from ganray.config import describe, load_config
 from ganray.pipelines.evaluate import EvaluateConfig
 from ganray.pipelines.preview import PreviewConfig
 from ganray.pipelines.restore_config import RestoreConfig
-from ganray.pipelines.shard import ShardConfig
+from ganray.pipelines.shard_config import ShardConfig
 from ganray.pipelines.train_config import TrainConfig
 from tests.integration.command import ganray_here, run_command
 from tests.integration.pictures import write_pictures

@@ -61,7 +61,8 @@ def curve(output: Path) -> dict[int, dict[str, float]]:
     merged: dict[int, dict[str, float]] = {}
     for text in (output / "metrics.jsonl").read_text().splitlines():
         line = json.loads(text)
-        own = ("patches_per_second", "waiting")
+        # Signs are counted: one that turns is a jump.
+        own = ("patches_per_second", "waiting", "sign")
         numbers = {
             k: v
             for k, v in line.items()

@@ -242,13 +242,14 @@ def test_the_generator_is_stored_after_all_when_the_store_comes_back() -> None:
 
 @pytest.mark.parametrize("prefix", ["generator", "checkpoints/"])
 def test_a_store_that_stays_away_leaves_the_generator_in_a_file_that_is_named(prefix: str) -> None:
-    output, _ = make_output(MemoryStore(step=failing(10**6, prefix=prefix)))
+    output, heard = make_output(MemoryStore(step=failing(10**6, prefix=prefix)))
     output.save(snapshot(5))
     with pytest.raises(StorageError, match="The training is complete") as error:
         output.finish(5, b"weights")
     path = Path(next(word for word in str(error.value).split() if "ganray-generator-" in word))
     assert path.read_bytes() == b"weights"
     path.unlink()
+    assert "finished" not in heard.names()
 
 
 def test_a_stop_stores_a_last_state_and_says_so() -> None:

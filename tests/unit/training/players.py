@@ -30,7 +30,7 @@ def make_batch(indices: range = range(2)) -> Batch:
     return Batch(
         degraded=torch.stack([torch.rand(3, 8, 8, generator=rng) for rng in rngs]),
         reference=torch.stack([torch.rand(3, 16, 16, generator=rng) for rng in rngs]),
-        indices=tuple(indices),
+        seeds=tuple((0, index) for index in indices),
     )
 
 
@@ -46,8 +46,9 @@ def make_tools(state: TrainingState, **changes: object) -> Tools:
         "objective": make_objective(),
         "autocast": FULL,
         "average_gradients": keep_gradients,
+        "agree": float,
         "accepts": lambda player, norm: True,
-        "augment": lambda images, indices: images,
+        "augment": lambda images, seeds: images,
         "watch": Stopwatch(CPU),
     }
     return Tools(**{**defaults, **changes})  # type: ignore[arg-type]

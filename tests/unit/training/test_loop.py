@@ -18,7 +18,7 @@ from ganray.training.config import (
 )
 from ganray.training.loop import Hooks, Metrics, keep_gradients, train
 from ganray.training.monitor import StabilityConfig
-from ganray.training.reactions import Event
+from ganray.training.reactions import Event, gave_up
 from ganray.training.schedule import stage_at
 from ganray.training.state import TrainingState, encode_state, restore_state
 from ganray.training.steps import Batch
@@ -151,7 +151,8 @@ def test_both_optimizers_have_the_learning_rate_of_the_step() -> None:
 
     def average(losses: dict[str, Tensor]) -> dict[str, float]:
         optimizers = (state.generator_optimizer, state.discriminator_optimizer)
-        seen.append([optimizer.param_groups[0]["lr"] for optimizer in optimizers])
+        if "norm" not in losses:
+            seen.append([optimizer.param_groups[0]["lr"] for optimizer in optimizers])
         return {name: float(value) for name, value in losses.items()}
 
     run(state, batches_from(0), config, replace(recorder.hooks, average_values=average))
@@ -324,3 +325,17 @@ def test_the_average_soon_forgets_random_weights() -> None:
     for begin, end, average in pairs:
         if not torch.equal(begin, end):
             assert bool((average - end).norm() < 0.5 * (begin - end).norm())
+
+
+def test_a_training_that_gives_up_at_a_validation_keeps_that_in_its_last_checkpoint() -> None:
+    state, recorder = make_state(), Recorder()
+    stability = StabilityConfig(max_rollbacks=0)
+    psnr = iter([30.0, 20.0])
+    hooks = replace(recorder.hooks, validate=lambda generator: {"validation_psnr_y": next(psnr)})
+    config = make_config(1, 1, 30, validate_every=2, stability=stability)
+    run(state, batches_from(0), config, hooks)
+    assert state.step == 4 and sorted(recorder.saved) == [4]
+    assert gave_up(state.monitor)
+    resumed = make_state(seed=1)
+    restore_state(resumed, recorder.saved[4], "memory")
+    assert gave_up(resumed.monitor)

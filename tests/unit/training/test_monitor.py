@@ -62,7 +62,19 @@ def test_an_error_that_grows_is_an_alarm_once_it_has_lasted() -> None:
     first = next(step for step, alarms in enumerate(found) if alarms)
     assert found[first] == ["error_grew"]
     assert first >= CONFIG.patience - 1
-    assert not monitor.is_calm or first > 0
+
+
+def test_nothing_is_calm_while_something_may_become_an_alarm() -> None:
+    monitor = Monitor(CONFIG)
+    assert not monitor.accepts("generator", math.nan) and not monitor.is_calm
+    assert monitor.accepts("generator", 1.0) and monitor.is_calm
+    monitor = warmed()
+    assert monitor.is_calm
+    observed(monitor, relative_error=4.0)
+    assert not monitor.is_calm
+    for _ in range(CONFIG.patience * 10):
+        observed(monitor, relative_error=0.5)
+    assert monitor.is_calm
 
 
 def test_an_error_that_falls_from_any_height_is_none() -> None:

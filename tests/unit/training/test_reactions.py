@@ -1,3 +1,4 @@
+import copy
 import json
 
 import pytest
@@ -125,3 +126,28 @@ def test_one_stretch_without_finite_gradients_leaves_the_rates_as_they_are(
     assert ladder.adjustments.rate == 1 and ladder.adjustments.weight == 1
     ladder.react(broken, state)
     assert ladder.adjustments.rate < 1 and ladder.adjustments.weight < 1
+
+
+def test_a_second_rollback_finds_the_state_as_it_was_kept(state: TrainingState) -> None:
+    ladder = Ladder(CONFIG)
+    for network in (state.generator, state.discriminator):
+        for weight in network.parameters():
+            weight.grad = torch.ones_like(weight)
+    state.generator_optimizer.step()
+    ladder.remember(state, is_first=True)
+    kept = copy.deepcopy(state.generator_optimizer.state_dict())
+    for _ in range(2):
+        ladder.react(GREW, state)
+        torch.testing.assert_close(state.generator_optimizer.state_dict(), kept, rtol=0, atol=0)
+        for weight in state.generator.parameters():
+            weight.grad = torch.full_like(weight, 1e5)
+        state.generator_optimizer.step()
+
+
+def test_a_discriminator_without_zero_centred_penalties_is_slowed_instead(
+    state: TrainingState,
+) -> None:
+    ladder = Ladder(CONFIG)
+    grew = Alarm("gradients_grew", "discriminator", 100.0, 1.0)
+    event = ladder.react(grew, state)
+    assert event["discriminator_rate"] == ladder.adjustments.discriminator_rate == 0.5

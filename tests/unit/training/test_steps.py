@@ -12,7 +12,13 @@ from ganray.training.config import AdversarialConfig
 from ganray.training.objective import Judged, ObjectiveConfig
 from ganray.training.pixel_losses import charbonnier
 from ganray.training.regularisers import wasserstein_penalty
-from ganray.training.steps import Batch, discriminator_step, fidelity_step, generator_step
+from ganray.training.steps import (
+    MIX,
+    Batch,
+    discriminator_step,
+    fidelity_step,
+    generator_step,
+)
 from tests.unit.training.players import (
     copies,
     gradients,
@@ -69,7 +75,7 @@ def test_the_discriminator_step_is_its_formula_and_leaves_the_generator_alone(
     fakes = state.generator(batch.degraded).detach()
     loss = ADVERSARIAL[game.loss].discriminator(expected(batch.reference), expected(fakes))
     r1, r2 = penalty(expected, batch.reference), penalty(expected, fakes)
-    mix = torch.tensor([np.random.default_rng((1, index)).random() for index in batch.indices])
+    mix = torch.tensor([np.random.default_rng((MIX, 0, *seed)).random() for seed in batch.seeds])
     between = wasserstein_penalty(expected, batch.reference, fakes, mix)
     zero_centred = play_of(game).gamma / 2 * (game.r1 * r1 + game.r2 * r2)
     (loss + zero_centred + game.gradient_penalty * between).backward()
