@@ -51,7 +51,13 @@ DISCRIMINATORS = {
     "vgg": Architecture(VGGConfig, VGGDiscriminator),
 }
 
-SHIPPED = {"compact-x2": "compact-x2.safetensors"}
+SHIPPED = {
+    "compact-x2": "compact-x2.safetensors",
+    "photo-x2": "photo-x2.safetensors",
+    "photo-x4": "photo-x4.safetensors",
+    "photo-x1": "photo-x1.safetensors",
+    "film-x1": "film-x1.safetensors",
+}
 """Trained generators by name: files under ganray/models/weights, a model card beside each."""
 
 

@@ -28,6 +28,20 @@ def test_the_shipped_generator_beats_bicubic_on_images_it_never_saw(tmp_path: Pa
             assert len(ours["per_image"]) == 6
 
 
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [("photo-x2", "photo"), ("photo-x4", "photo"), ("photo-x1", "photo"), ("film-x1", "film")],
+)
+def test_each_shipped_generator_mends_what_it_was_trained_for(
+    name: str, recipe: str, tmp_path: Path
+) -> None:
+    words = f"output={tmp_path}/o", f"generators=[{name}]", f"degradation={recipe}"
+    outcome = ganray_here("evaluate", *words, "metrics=[ssim_y]", "workers.max=0")
+    assert outcome.code == DONE, outcome.text
+    content = json.loads((tmp_path / "o" / "metrics.json").read_text())
+    assert content[name]["ssim_y"]["mean"] > content["bicubic"]["ssim_y"]["mean"] + 0.005
+
+
 def test_ray_and_the_process_itself_measure_the_same(tmp_path: Path) -> None:
     write_pictures(tmp_path / "archive", 3, side=64)
     results = []
