@@ -179,6 +179,7 @@ class TrainOutput:
             return []
 
     def _close(self) -> None:
+        self._writer.close()
         self._tensorboard.close()
 
 

@@ -41,6 +41,7 @@ class BackgroundWriter(Generic[T]):
         self._in_flight = False
         self._is_new = False
         self._bug: BaseException | None = None
+        self._closed = False
         # Not to be waited for at exit: what it writes is there or not, never in part.
         threading.Thread(target=self._run, name="ganray-checkpoint", daemon=True).start()
 
@@ -62,6 +63,12 @@ class BackgroundWriter(Generic[T]):
             self._raise_bug()
         return bool(done)
 
+    def close(self) -> None:
+        """Try nothing again; what is being stored now may still come to its end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
     def _raise_bug(self) -> None:
         if self._bug is not None:
             raise self._bug
@@ -70,7 +77,9 @@ class BackgroundWriter(Generic[T]):
         num_failures = 0
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: bool(self._waiting))
+                self._changed.wait_for(lambda: self._closed or bool(self._waiting))
+                if self._closed:
+                    return
                 item = self._waiting.pop()
                 self._in_flight, self._is_new = True, False
             try:
@@ -98,4 +107,4 @@ class BackgroundWriter(Generic[T]):
                 self._waiting = [item]
             self._changed.notify_all()
             delay = self._retry.delay_seconds(num_failures)
-            self._changed.wait_for(lambda: self._is_new, delay)
+            self._changed.wait_for(lambda: self._closed or self._is_new, delay)

@@ -11,10 +11,16 @@ from ganray import __version__
 from ganray.config import load_config
 from ganray.pipelines.evaluate import EvaluateConfig
 from ganray.pipelines.restore_config import RestoreConfig
+from ganray.pipelines.shard_config import ShardConfig
 from ganray.pipelines.train_config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = {"restore": RestoreConfig, "train": TrainConfig, "evaluate": EvaluateConfig}
+CONFIGS = {
+    "restore": RestoreConfig,
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "shard": ShardConfig,
+}
 MANIFESTS = sorted((ROOT / "infra" / "kuberay").glob("*.yaml"))
 
 

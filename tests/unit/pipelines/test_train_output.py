@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,20 @@ QUICK = RetryPolicy(seconds=0.3, base_seconds=0.01, cap_seconds=0.02)
 
 
 @pytest.fixture(autouse=True)
-def retries_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def retries_at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Writers try again soon, and no more once their test is over."""
+    used: list[BackgroundWriter[Any]] = []
+    put = BackgroundWriter.put
+
+    def noted(self: BackgroundWriter[Any], item: Any) -> None:
+        used.append(self)
+        put(self, item)
+
     monkeypatch.setattr(BackgroundWriter.__init__, "__defaults__", (QUICK,))
+    monkeypatch.setattr(BackgroundWriter, "put", noted)
+    yield
+    for writer in used:
+        writer.close()
 
 
 def make_state(step: int) -> TrainingState:
@@ -305,6 +317,23 @@ def test_a_bug_in_the_background_is_raised_in_the_foreground() -> None:
     writer.put(1)
     with pytest.raises(ZeroDivisionError):
         writer.drain(5)
+
+
+def test_a_closed_writer_tries_nothing_again() -> None:
+    tried = []
+
+    def refuse(item: int) -> None:
+        tried.append(item)
+        raise StorageError("no space left on device")
+
+    writer = BackgroundWriter(refuse, lambda item, error: None)
+    writer.put(1)
+    wait_until(lambda: len(tried) > 2)
+    writer.close()
+    time.sleep(0.1)
+    num_tried = len(tried)
+    time.sleep(0.2)
+    assert len(tried) == num_tried
 
 
 def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(
