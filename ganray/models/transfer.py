@@ -70,7 +70,8 @@ def transfer(start: Checkpoint, generator: nn.Module) -> Transfer:
         raise CheckpointError(
             f"the checkpoint to start from is a weights file of another network: "
             f"{start.architecture} with {describe_tensors(old)}; expected some of "
-            f"{describe_tensors(new)}. Give a checkpoint of that network, or start without one"
+            f"{describe_tensors(new)}. Give a checkpoint of that network, or start without one "
+            "(init_from=)"
         )
     generator.load_state_dict(new | fitted)
     is_copy = {name: _is_equal(value, old[used[name]]) for name, value in fitted.items()}

@@ -53,7 +53,7 @@ def require_apart(source: str, target: str, *, names: tuple[str, str]) -> None:
         read, written = names
         raise ConfigError(
             f"{written} {target} and {read} {source} are the same or one lies inside the other; "
-            f"choose a {written} apart from the {read}"
+            f"choose another {written}, apart from the {read}"
         )
 
 
@@ -87,7 +87,8 @@ def split_readable(
         first = f"; {refused[0].key}: {refused[0].reason}" if refused else ""
         raise EmptyArchiveError(
             f"{uri} holds no readable image with sides of at least {smallest_side} pixels that "
-            f"include and exclude select{first}. Check the URI and the globs"
+            f"include and exclude select{first}. Check the URI and the globs, or ask for smaller "
+            "sides"
         )
     return found, refused
 

@@ -23,9 +23,9 @@ from ganray.codecs.dicom_profile import DicomConfig
 from ganray.codecs.film import FilmConfig
 from ganray.codecs.geo_config import GeoConfig
 from ganray.degradation.recipe import Degraded, Recipe, RecipeField, degrade
-from ganray.errors import CodecError, EmptyArchiveError
+from ganray.errors import CodecError, ConfigError, EmptyArchiveError
 from ganray.manifest import Selection
-from ganray.pipelines.archives import resolve_archive, split_readable
+from ganray.pipelines.archives import absolute_uri, resolve_archive, split_readable
 from ganray.raster.image import from_float
 from ganray.storage import Store, open_store, split_uri
 from ganray.training.references import read_reference
@@ -87,6 +87,11 @@ def run_preview(config: PreviewConfig) -> PreviewResult:
     config.degradation.require_fit(scale=config.scale, bands=config.bands)
     folder, name = split_uri(config.output)
     archive = resolve_archive(config.archive)
+    if (absolute_uri(folder) + "/").startswith(archive.rstrip("/") + "/"):
+        raise ConfigError(
+            f"the sheet {config.output} would stand in the archive {archive}, as one of its "
+            "images; choose another output"
+        )
     smallest = max(config.scale, 16)
     inputs, refused = split_readable(archive, config, smallest_side=smallest, codecs=config.codecs)
     for item in refused:

@@ -160,7 +160,8 @@ def _require_fit(config: DataConfig, needs: Needs, index: ShardIndex) -> None:
     if index.smallest_pixels < config.patch_pixels:
         raise ConfigError(
             f"patch_pixels={config.patch_pixels}, and {config.archive} has sub-images with sides "
-            f"of {index.smallest_pixels}; cut it again with smallest_pixels={config.patch_pixels}"
+            f"of {index.smallest_pixels}; take smaller patches, or cut the archive again with "
+            f"smallest_pixels={config.patch_pixels} and side_pixels of at least as much"
         )
     is_single = config.geo.bands == "each"
     wrong = [bands for bands in index.bands if not fits(bands, needs.bands) and not is_single]

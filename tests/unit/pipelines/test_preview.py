@@ -81,3 +81,11 @@ def test_a_recipe_that_does_not_fit_is_refused_before_anything_is_read(tmp_path:
     write_pictures(tmp_path, 1)
     with pytest.raises(EmptyArchiveError, match="holds no readable image"):
         run_preview(make_config(tmp_path, include=["none*"]))
+
+
+def test_a_sheet_is_never_written_among_the_images(tmp_path: Path) -> None:
+    write_pictures(tmp_path, 2)
+    for place in (tmp_path, tmp_path / "sheets"):
+        with pytest.raises(ConfigError, match="choose another output"):
+            run_preview(make_config(tmp_path, output=f"{place}/sheet.png"))
+    assert {path.name for path in tmp_path.iterdir()} == {"0.png", "1.png"}
