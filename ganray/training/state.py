@@ -30,7 +30,9 @@ Snapshot = dict[str, Any]
 
 @dataclass
 class TrainingState:
-    """Everything that an interrupted training needs to go on bit by bit.
+    """Everything that an interrupted training needs to go on bit by bit, up to a rollback.
+
+    The states to roll back to are not in it: after a resume the first of them is this one.
 
     `monitor` is what the stability monitor remembers: plain numbers, lists and strings.
     """
