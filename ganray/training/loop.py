@@ -4,7 +4,6 @@ Plain torch without Ray: whoever calls it provides the batches and the hooks.
 """
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -32,7 +31,7 @@ from ganray.training.steps import (
     fidelity_step,
     generator_step,
 )
-from ganray.training.stopwatch import Stopwatch
+from ganray.training.stopwatch import Stopwatch, Throughput
 
 Metrics = dict[str, float | int | str]
 PSNR = "validation_psnr_y"
@@ -103,7 +102,7 @@ class _Run:
         self.stage = ""
         self._restore(state.monitor)
         self.ladder.remember(state, is_first=True)
-        self.clock = _Clock(state.step)
+        self.throughput = Throughput(state.step)
         self.tools = Tools(
             generate=compiled(state.generator, config.compile, device),
             pixel_loss=PIXEL[config.objective.pixel_kind],
@@ -139,7 +138,7 @@ class _Run:
     def wait_for(self, batches: Iterator[Batch]) -> list[Batch]:
         """The next batch, in the parts that it is computed in."""
         self.tools.watch.enter("data")
-        return self.clock.wait_for(batches).parts(self.config.micro_batches)
+        return next(batches).parts(self.config.micro_batches)
 
     def update(self, parts: list[Batch], stage: str) -> Losses:
         """One step of `stage`."""
@@ -190,7 +189,8 @@ class _Run:
         state = self.state
         line: Metrics = {"step": state.step, "stage": stage, "learning_rate": self.learning_rate}
         line |= {name: value for name, value in values.items() if math.isfinite(value)}
-        line |= self.clock.rates(state.step, self.config.batch_size)
+        steps_per_second = self.throughput.steps_per_second(state.step)
+        line["patches_per_second"] = steps_per_second * self.config.batch_size
         return line | self.tools.watch.shares()
 
     def validate(self, stage: str) -> None:
@@ -278,29 +278,3 @@ def _sums_of_weights(state: TrainingState) -> dict[str, float]:
         )
         for name in networks
     }
-
-
-class _Clock:
-    """Patches per second, and the share of the time that went into waiting for data."""
-
-    def __init__(self, step: int) -> None:
-        self.start = time.perf_counter()
-        self.waited = 0.0
-        self.step = step
-
-    def wait_for(self, batches: Iterator[Batch]) -> Batch:
-        begin = time.perf_counter()
-        batch = next(batches)
-        self.waited += time.perf_counter() - begin
-        return batch
-
-    def rates(self, step: int, batch_size: int) -> dict[str, float]:
-        """Rates since the last call; `batch_size` is the global one."""
-        now = time.perf_counter()
-        seconds = now - self.start
-        rates = {
-            "patches_per_second": (step - self.step) * batch_size / seconds,
-            "waiting": self.waited / seconds,
-        }
-        self.start, self.waited, self.step = now, 0.0, step
-        return rates

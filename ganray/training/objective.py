@@ -136,11 +136,6 @@ class Objective:
         self._terms = {name: terms[name] for name in self.weights}
 
     @property
-    def needs_features(self) -> bool:
-        """Whether the discriminator's features must be given."""
-        return "feature_matching" in self.weights
-
-    @property
     def needs_ema(self) -> bool:
         """Whether the restorations by the averaged generator must be given."""
         return "ldl" in self.weights

@@ -1,4 +1,4 @@
-"""Where the time of a training goes: data, generator, discriminator, penalty, communication.
+"""How fast a training goes, and where its time goes: data, both players, penalty, communication.
 
 On CUDA the marks are events of the stream, read at the next report, so that measuring does not
 make the host wait for the device.
@@ -52,3 +52,16 @@ class Stopwatch:
 
     def _add(self, part: Part, seconds: float) -> None:
         self._seconds[part] = self._seconds.get(part, 0.0) + seconds
+
+
+class Throughput:
+    """Steps per second, from one question to the next."""
+
+    def __init__(self, step: int) -> None:
+        self._step, self._time = step, time.perf_counter()
+
+    def steps_per_second(self, step: int) -> float:
+        """The rate since the last call, or since the start."""
+        last_step, last_time = self._step, self._time
+        self._step, self._time = step, time.perf_counter()
+        return (step - last_step) / (self._time - last_time)

@@ -18,10 +18,6 @@ ratios. What each figure means stands in its module:
     codecs       codec_*.py       pixels per CPU second of each family against its library
 """
 
-import argparse
-import os
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,10 +31,7 @@ import saturation
 import scaling
 import small_tiles
 import startup
-from measuring import Figure
-
-# Folders in memory, where there are such: the speed of a disk is no property of ganray.
-MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+from measuring import Figure, run_chosen
 
 
 def codecs(folder: Path, *, quick: bool) -> list[Figure]:
@@ -59,32 +52,5 @@ BENCHMARKS: dict[str, Callable[..., list[Figure]]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
-    parser.add_argument("--quick", action="store_true", help="fewer, smaller, once")
-    arguments = parser.parse_args()
-    unknown = set(arguments.names) - set(BENCHMARKS)
-    if unknown:
-        parser.error(f"unknown {', '.join(sorted(unknown))}; choose of {', '.join(BENCHMARKS)}")
-    for name, benchmark in BENCHMARKS.items():
-        if not arguments.names or name in arguments.names:
-            run(name, benchmark, quick=arguments.quick)
-
-
-def run(name: str, benchmark: Callable[..., list[Figure]], *, quick: bool) -> None:
-    """Print a benchmark's part of the table as soon as it is there."""
-    begin = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="ganray-bench-", dir=MEMORY) as folder:
-        figures = benchmark(Path(folder), quick=quick)
-    print(f"\n{name}, {time.perf_counter() - begin:.0f} s")
-    widths = [max(len(figure.what) for figure in figures), max(len(f.value) for f in figures)]
-    for figure in figures:
-        line = f"  {figure.what:<{widths[0]}}  {figure.value:>{widths[1]}}  {figure.note}"
-        print(line.rstrip(), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    run_chosen(__doc__, BENCHMARKS)

@@ -14,8 +14,6 @@
 Two workers can only be faster than one where there are cores for both and for what feeds them.
 """
 
-import argparse
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -28,8 +26,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
-from bench_restore import MEMORY
-from measuring import Figure, spread
+from measuring import Figure, run_chosen, spread
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.flop_counter import FlopCounterMode
@@ -254,30 +251,5 @@ BENCHMARKS: dict[str, Callable[..., list[Figure]]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
-    parser.add_argument("--quick", action="store_true", help="fewer steps")
-    arguments = parser.parse_args()
-    unknown = set(arguments.names) - set(BENCHMARKS)
-    if unknown:
-        parser.error(f"unknown {', '.join(sorted(unknown))}; choose of {', '.join(BENCHMARKS)}")
-    for name, benchmark in BENCHMARKS.items():
-        if not arguments.names or name in arguments.names:
-            _print(name, benchmark, quick=arguments.quick)
-
-
-def _print(name: str, benchmark: Callable[..., list[Figure]], *, quick: bool) -> None:
-    begin = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="ganray-bench-", dir=MEMORY) as folder:
-        figures = benchmark(Path(folder), quick=quick)
-    print(f"\n{name}, {time.perf_counter() - begin:.0f} s")
-    width = max(len(figure.what) for figure in figures)
-    for figure in figures:
-        print(f"  {figure.what:<{width}}  {figure.value:>16}  {figure.note}".rstrip(), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    run_chosen(__doc__, BENCHMARKS)

@@ -5,6 +5,7 @@ are exact, and looking costs the process nothing. Processes that come and go bet
 are sampled, so that the last moments of their CPU time may be missing.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -23,6 +24,8 @@ import psutil
 
 FOLDER = Path(__file__).parent
 SAMPLE_SECONDS = 0.25
+# Folders in memory, where there are such: the speed of a disk is no property of ganray.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 @dataclass(frozen=True)
@@ -179,3 +182,31 @@ def spread(values: list[float], digits: int = 2) -> str:
     if len(values) == 1:
         return middle
     return f"{middle} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+def run_chosen(document: str, benchmarks: Mapping[str, Callable[..., list[Figure]]]) -> None:
+    """The command line of a file of benchmarks: the names to run, all without one, and --quick."""
+    parser = argparse.ArgumentParser(
+        description=document, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(benchmarks))
+    parser.add_argument("--quick", action="store_true", help="fewer, smaller, once")
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(benchmarks)
+    if unknown:
+        parser.error(f"unknown {', '.join(sorted(unknown))}; choose of {', '.join(benchmarks)}")
+    for name, benchmark in benchmarks.items():
+        if not arguments.names or name in arguments.names:
+            _run_one(name, benchmark, quick=arguments.quick)
+
+
+def _run_one(name: str, benchmark: Callable[..., list[Figure]], *, quick: bool) -> None:
+    """Print a benchmark's part of the table as soon as it is there."""
+    begin = perf_counter()
+    with tempfile.TemporaryDirectory(prefix="ganray-bench-", dir=MEMORY) as folder:
+        figures = benchmark(Path(folder), quick=quick)
+    print(f"\n{name}, {perf_counter() - begin:.0f} s")
+    widths = [max(len(figure.what) for figure in figures), max(len(f.value) for f in figures)]
+    for figure in figures:
+        line = f"  {figure.what:<{widths[0]}}  {figure.value:>{widths[1]}}  {figure.note}"
+        print(line.rstrip(), flush=True)

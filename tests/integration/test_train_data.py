@@ -14,23 +14,12 @@ from ganray.pipelines.train_data import local_batches, step_blocks, streamed_bat
 from ganray.pipelines.train_samples import MOST_TURNS
 from ganray.pipelines.workers import WorkersConfig, ray_cluster
 from ganray.training.samples import Arrays, Share
+from tests.integration import test_train
 from tests.integration.command import Outcome, ganray_here
 from tests.integration.pictures import encoded, textured, write_pictures
 
 DONE, FAILED, USAGE, SOME_INPUTS_FAILED = 0, 1, 2, 3
-TINY = (
-    "init_from=",
-    "generator.options.num_features=8",
-    "generator.options.num_convs=1",
-    "discriminator.options.num_features=4",
-    "patch_pixels=16",
-    "batch_size=4",
-    "log_every=1",
-    "stages.fidelity.steps=2",
-    "stages.warmup.steps=0",
-    "stages.adversarial.steps=0",
-    "workers.max=0",
-)
+TINY = (*test_train.TINY, *test_train.stages(2, 0, 0), "workers.max=0")
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def curve(output: Path) -> dict[int, dict[str, float]]:
     for text in (output / "metrics.jsonl").read_text().splitlines():
         line = json.loads(text)
         # Signs are counted: one that turns is a jump.
-        own = ("patches_per_second", "waiting", "sign")
+        own = ("patches_per_second", "sign")
         numbers = {
             k: v
             for k, v in line.items()

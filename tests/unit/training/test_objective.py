@@ -100,15 +100,13 @@ def test_a_term_of_weight_0_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> 
         measure(ObjectiveConfig(texture=1), judged())
 
 
-def test_it_says_what_it_needs() -> None:
-    def needs(config: ObjectiveConfig) -> tuple[bool, bool]:
-        built = Objective(config, bands=3, device=CPU, seed=0)
-        return built.needs_features, built.needs_ema
+def test_it_says_whether_it_needs_the_averaged_generator() -> None:
+    def needs(config: ObjectiveConfig) -> bool:
+        return Objective(config, bands=3, device=CPU, seed=0).needs_ema
 
-    assert needs(ObjectiveConfig(texture=0)) == (False, False)
-    assert needs(ObjectiveConfig(texture=0.5)) == (True, False)
-    assert needs(ObjectiveConfig(texture=1)) == (True, True)
-    assert needs(ObjectiveConfig(texture=1, feature_matching=0, ldl=0)) == (False, False)
+    assert not needs(ObjectiveConfig(texture=0.5))
+    assert needs(ObjectiveConfig(texture=1))
+    assert not needs(ObjectiveConfig(texture=1, ldl=0))
 
 
 def test_half_precision_outside_changes_nothing_inside() -> None:
