@@ -5,9 +5,7 @@ features of SqueezeNet 1.1 as Caffe trained them. Nothing is downloaded. The fil
 without running code), .safetensors or .npz. All know gray and colour alone.
 """
 
-import io
-import zipfile
-import zlib
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ganray.errors import CheckpointError
+from ganray.models.arrays import is_npz, open_npz
 from ganray.models.foreign import describe_tensors, open_weights
 
 Tensors = dict[str, Tensor]
@@ -63,10 +62,11 @@ class Architecture:
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """An architecture with the weights of a file."""
+    """An architecture with the weights of a file, whose SHA-256 begins with `digest`."""
 
     architecture: Architecture
     tensors: Tensors
+    digest: str = ""
 
     def features(self, images_BCHW: Tensor) -> list[Tensor]:
         """The compared layers of images (B,1 or 3,H,W) in 0-1; gray is three equal bands."""
@@ -84,12 +84,15 @@ def decode_network(
     tensors = open_tensors(data, source)
     architecture = _recognise(tensors, source, among or tuple(ARCHITECTURES))
     used = {name: tensors[name].to(device) for name in architecture.shapes}
-    return FeatureNetwork(architecture, used)
+    return FeatureNetwork(architecture, used, hashlib.sha256(data).hexdigest()[:8])
 
 
 def open_tensors(data: bytes, source: str) -> Tensors:
     """The tensors (float32) of a .npz, .pth or .safetensors; raises CheckpointError."""
-    return _open_npz(data, source) if _is_npz(data) else open_weights(data, source).tensors
+    if not is_npz(data):
+        return open_weights(data, source).tensors
+    arrays = open_npz(data, source)
+    return {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
 
 
 def vgg19_features(tensors: Tensors, images_B3HW: Tensor) -> list[Tensor]:
@@ -263,27 +266,3 @@ def _recognise(tensors: Tensors, source: str, among: Sequence[str]) -> Architect
 def _first_shape(shapes: Mapping[str, tuple[int, ...]]) -> str:
     name, shape = next(iter(shapes.items()))
     return f"{name} {shape}"
-
-
-def _is_npz(data: bytes) -> bool:
-    """An .npz is a zip of .npy; torch.save writes zips too, of a data.pkl."""
-    try:
-        names = zipfile.ZipFile(io.BytesIO(data)).namelist()
-    except zipfile.BadZipFile:
-        return False
-    return bool(names) and all(name.endswith(".npy") for name in names)
-
-
-def _open_npz(data: bytes, source: str) -> Tensors:
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    except (ValueError, OSError, TypeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise CheckpointError(
-            f"{source} ({len(data)} bytes) is a damaged .npz, or holds more than numbers: "
-            f"{error}; expected arrays of weights"
-        ) from error
-    broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
-    if broken:
-        raise CheckpointError(f"{source} holds NaN or infinity in {broken[0]}; copy it again")
-    return {name: tensor.float() for name, tensor in tensors.items()}
