@@ -9,7 +9,9 @@ import torch
 
 from ganray.codecs.catalog import DEFAULTS, Codecs
 from ganray.degradation.recipe import Recipe, degrade
-from ganray.evaluation.metrics import measure_all
+from ganray.evaluation.metric import Sample
+from ganray.evaluation.metrics import build_metrics, measure_all
+from ganray.evaluation.weights import MetricWeights
 from ganray.raster.image import FloatPixels, Pixels, from_float, to_float
 from ganray.raster.resample import resize
 from ganray.raster.validity import Mask
@@ -86,4 +88,7 @@ def bicubic(degraded: FloatPixels, height: int, width: int) -> FloatPixels:
 def _measure(
     restored: Pixels, pair: Pair, metrics: Sequence[str], scale: int
 ) -> dict[str, float | None]:
-    return measure_all(metrics, to_float(restored), to_float(pair.reference), crop=scale)
+    images = [to_float(pixels) for pixels in (restored, pair.reference, pair.degraded)]
+    sample = Sample(images[0], images[1], images[2], pair.mask, scale)
+    built = build_metrics(metrics, MetricWeights(), torch.device("cpu"))
+    return measure_all(built, sample, crop=scale)
