@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ganray.models.catalog import shipped_path
 from tests.integration.command import Outcome, ganray_here
 from tests.integration.pictures import write_pictures
 
@@ -69,12 +70,16 @@ def test_any_number_of_workers_writes_the_same_metrics(tmp_path: Path) -> None:
 
 
 def test_the_table_is_narrow_and_names_every_generator_and_metric(tmp_path: Path) -> None:
-    words = "generators=[compact-x2,photo-x2]", f"output={tmp_path}/o", "workers.max=0"
+    mine = tmp_path / "a-folder-of-a-long-name" / "generator.safetensors"
+    mine.parent.mkdir()
+    mine.write_bytes(shipped_path("photo-x2").read_bytes())
     write_pictures(tmp_path / "archive", 3, side=64)
-    outcome = ganray_here("evaluate", *words, f"archive={tmp_path}/archive", "metrics=psnr_y")
+    words = f"archive={tmp_path}/archive", f"output={tmp_path}/o", "workers.max=0", "shown=0"
+    metrics = "metrics=[psnr_y,consistency]"
+    outcome = ganray_here("evaluate", *words, f"generators=[compact-x2,{mine}]", metrics)
     lines = outcome.output.splitlines()
     assert all(len(line) <= 100 for line in lines if str(tmp_path) not in line)
-    for name in ("psnr_y", "bicubic", "compact-x2", "photo-x2"):
+    for name in ("psnr_y", "consistency", "bicubic", "compact-x2", "generator.safetensors"):
         assert name in outcome.output
 
 
