@@ -20,6 +20,8 @@ COMMANDS = {
     "shard": "cut an archive into shards to train on: [CONFIG.yaml] [key=value …] [--plan]",
     "evaluate": "measure generators against bicubic: [CONFIG.yaml] [key=value …]",
     "preview": "what a degradation does to images: [CONFIG.yaml] [key=value …]",
+    "compare": "a page that compares files of one picture: A B [C …] [--output page.html]",
+    "explain": "where a generator invents detail, as a page: IMAGE [key=value …]",
     "status": "counts and state of a target: TARGET [--json]",
     "ledger": "one line per input: TARGET [--json]",
     "verify": "audit the archive against a target: TARGET [--json] [--repair]",
@@ -72,6 +74,10 @@ def _command(name: str) -> Callable[[Sequence[str]], int]:
             from ganray.cli.evaluate import evaluate as command
         case "preview":
             from ganray.cli.preview import preview as command
+        case "compare":
+            from ganray.cli.compare import compare as command
+        case "explain":
+            from ganray.cli.explain import explain as command
         case "status":
             from ganray.cli.target import status as command
         case "ledger":

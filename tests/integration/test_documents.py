@@ -10,7 +10,8 @@ import pytest
 
 from ganray.cli import COMMANDS
 from ganray.config import describe, load_config
-from ganray.pipelines.evaluate import EvaluateConfig
+from ganray.pipelines.evaluate_config import EvaluateConfig
+from ganray.pipelines.explain import ExplainConfig
 from ganray.pipelines.preview import PreviewConfig
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.shard_config import ShardConfig
@@ -28,8 +29,8 @@ JOBS = {
     "evaluate": EvaluateConfig,
     "shard": ShardConfig,
 }
-CONFIGURED = JOBS | {"preview": PreviewConfig}
-WITHOUT_PLAN = ("evaluate", "preview")
+CONFIGURED = JOBS | {"preview": PreviewConfig, "explain": ExplainConfig}
+WITHOUT_PLAN = ("evaluate", "preview", "explain")
 
 
 def readme_commands() -> list[str]:
