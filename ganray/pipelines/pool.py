@@ -32,6 +32,9 @@ RowT = TypeVar("RowT", covariant=True)
 MAX_TASK_RETRIES = 8
 # Orders that wait at a worker, so that it never waits for the driver.
 TASKS_IN_FLIGHT = 2
+# Workers that may be lost one after the other before they have begun: a node may be taken away
+# while one starts, and a worker that cannot start is no bad luck the fourth time.
+MAX_START_LOSSES = 3
 STOP_POLL_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
@@ -101,17 +104,21 @@ def _run_on_ray(
 ) -> Iterator[RowT]:
     num_workers = min(workers.max, len(orders))
     with ray_cluster(workers, num_workers * workers.cpus), _StopRelay(stop) as relay:
+        _warn_of_no_room(workers)
+        _bound_waiting(ray.data.DataContext.get_current())
         dataset = ray.data.from_items(
             [{"order": pickle.dumps(order)} for order in orders], override_num_blocks=len(orders)
         )
         outcomes = dataset.map_batches(
             _PoolActor,
             fn_constructor_args=(factory, job, relay.actor),
-            batch_size=None,
+            batch_size=1,
+            # Of a fixed size: all workers that the orders are worth are asked for at once, begin
+            # when there is room for each, and none is taken away with an order in hand. From a
+            # minimum upward Ray Data asks for twice as many every ten seconds, and for none
+            # before the first order has ended.
             compute=ray.data.ActorPoolStrategy(
-                min_size=min(workers.min, num_workers),
-                max_size=num_workers,
-                max_tasks_in_flight_per_actor=TASKS_IN_FLIGHT,
+                size=num_workers, max_tasks_in_flight_per_actor=TASKS_IN_FLIGHT
             ),
             num_cpus=workers.cpus,
             num_gpus=workers.gpus or None,
@@ -127,6 +134,22 @@ def _run_on_ray(
                 f"workers were lost {MAX_TASK_RETRIES + 1} times on the same order: {error}. What "
                 "is recorded stays done; run the same command again to go on"
             ) from error
+
+
+def _bound_waiting(context: Any) -> None:
+    """Wait for nodes and for long orders as long as it takes: by default half an hour without an
+    order's end is an error, and so is one worker that is lost while it starts."""
+    context.execution_no_progress_timeout_s = -1
+    context.max_consecutive_actor_init_deaths = MAX_START_LOSSES
+
+
+def _warn_of_no_room(workers: WorkersConfig) -> None:
+    """Say that a run waits for nodes: an autoscaler may add them, or nobody will."""
+    found = ray.cluster_resources()
+    lacking = [name for name, number in workers.resources.items() if found.get(name, 0) < number]
+    if lacking:
+        asked = " ".join(f"{name}={workers.resources[name]:g}" for name in lacking)
+        _log.warning("event=waiting_for_nodes %s", asked)
 
 
 class _PoolActor(Generic[JobT, OrderT, RowT]):

@@ -95,7 +95,7 @@ def _fit(plan: TrainPlan, job: dict[str, Any]) -> None:
             _ray_worker,
             train_loop_config=job,
             scaling_config=ray.train.ScalingConfig(
-                num_workers=(workers.min, workers.max),
+                num_workers=(max(1, workers.min), workers.max),
                 use_gpu=workers.gpus > 0,
                 resources_per_worker=_resources(plan),
                 elastic_resize_monitor_interval_s=RESIZE_SECONDS,

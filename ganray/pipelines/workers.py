@@ -18,11 +18,11 @@ NotNegative = Annotated[int, Field(ge=0)]
 
 
 class WorkersConfig(Section):
-    """A pool of workers; on an autoscaling cluster it grows from min to max."""
+    """A pool of workers. An autoscaling cluster is asked for as many as there is work for."""
 
-    min: Annotated[int, Field(ge=1)] = 1
-    """Workers that a restoration or evaluation begins with, and with which a training goes on when
-    the cluster has no room for more."""
+    min: NotNegative = 1
+    """Workers with which a training goes on when the cluster has no room for more, and at least
+    one; a restoration or an evaluation begins with the first that there is room for."""
     max: NotNegative = 2
     """Workers at most; 0 runs everything in this process, without Ray."""
     cpus: Annotated[float, Field(gt=0)] = 1.0

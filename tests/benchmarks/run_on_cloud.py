@@ -1,0 +1,52 @@
+"""A restoration by workers whose device is simulated, on the cluster that RAY_ADDRESS names.
+
+    python run_on_cloud.py '{"config": {…}, "device": {"pixels_per_second": …}, "notes": "file"}'
+
+Every worker adds a line of JSON to `notes` for each order: when it began and ended, and on which
+node. The exit code is that of `ganray restore`.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from ganray.cli import main as run_command
+from ganray.pipelines import restore as restore_job
+from ganray.pipelines.pool import WorkerContext
+from ganray.pipelines.restore_orders import RestoreJob, Told, WorkOrder
+from tests.benchmarks.simulated_device import Device, SimulatedWorker
+
+
+class NotingWorker(SimulatedWorker):
+    """A simulated worker that says what it does, and where."""
+
+    def __init__(
+        self, job: RestoreJob, context: WorkerContext, *, device: Device, notes: Path
+    ) -> None:
+        super().__init__(job, context, device=device)
+        self.notes = notes
+        self.node = ray.get_runtime_context().get_node_id()
+
+    def run(self, order: WorkOrder) -> Iterator[Told]:
+        begin = time.time()
+        num_inputs = len(order.items)
+        yield from super().run(order)
+        line = {"node": self.node, "begin": begin, "end": time.time(), "inputs": num_inputs}
+        with self.notes.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def main(job: dict[str, Any]) -> int:
+    device, notes = Device(**job["device"]), Path(job["notes"])
+    restore_job.RestoreWorker = partial(NotingWorker, device=device, notes=notes)
+    return run_command(["restore", *(f"{key}={value}" for key, value in job["config"].items())])
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))

@@ -1,0 +1,168 @@
+"""A Ray cluster on this machine whose nodes come and go by Ray's own autoscaler.
+
+Every node is a real raylet, started by Ray's fake multi-node provider. `ray.cluster_utils`'
+AutoscalingCluster is not used: its start and its end run `ray stop --force`, which ends every
+other Ray on the machine.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+import ray.util
+
+PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+COMMANDS = (
+    *("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands"),
+    *("head_start_ray_commands", "worker_start_ray_commands", "rsync_exclude", "rsync_filter"),
+)
+"""What the autoscaler would run on nodes of a real cloud."""
+RAY = (sys.executable, "-m", "ray.scripts.scripts")
+HEAD = "00000"
+"""The last digits of the head's id."""
+STORE_BYTES = 100 * 2**20
+START_SECONDS = 120.0
+END_SECONDS = 15.0
+IDLE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class FakeCloud:
+    """A running cluster: its address, what a client needs in its environment, and its folder."""
+
+    address: str
+    environment: dict[str, str]
+    folder: Path
+    head: psutil.Process
+
+    def nodes(self) -> dict[str, psutil.Process]:
+        """The raylets of the nodes that the autoscaler has started and that live, by node id."""
+        found = {}
+        for process in self.head.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if process.name() == "raylet" and process.status() != psutil.STATUS_ZOMBIE:
+                    found[process.environ().get("RAY_OVERRIDE_NODE_ID_FOR_TESTING", "")] = process
+        return {node: raylet for node, raylet in found.items() if not node.endswith(HEAD)}
+
+    def drain(self, node: str, seconds: int) -> None:
+        """Announce that a node will be taken away, as a spot market does."""
+        command = [*RAY, "drain-node", "--address", self.address, "--node-id", node]
+        command += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
+        command += ["--deadline-remaining-seconds", str(seconds)]
+        environment = os.environ | self.environment
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
+
+
+def gpu_nodes(maximum: int) -> dict[str, Any]:
+    """A node type with one GPU and two logical CPUs, of which there may be none."""
+    resources = {"CPU": 2, "GPU": 1, "object_store_memory": STORE_BYTES}
+    return {
+        "gpu": {
+            "resources": resources,
+            "node_config": {},
+            "min_workers": 0,
+            "max_workers": maximum,
+        }
+    }
+
+
+@contextmanager
+def fake_cloud(node_types: dict[str, Any], *, head_cpus: int = 1) -> Iterator[FakeCloud]:
+    """A head that has `head_cpus` and no GPU, and an autoscaler that adds nodes and removes them
+    when they were idle for five seconds. All of it ends with the context."""
+    # Paths of sockets are short.
+    folder = Path(tempfile.mkdtemp(prefix="ganray-cloud-", dir="/tmp"))
+    address = f"{ray.util.get_node_ip_address()}:{_free_port()}"
+    config = folder / "cloud.json"
+    config.write_text(json.dumps(_configuration(node_types, address)))
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    environment = token | {"RAY_ADDRESS": address}
+    head = _start_head(folder, address, config, head_cpus, token)
+    try:
+        yield FakeCloud(address, environment, folder, head)
+    finally:
+        end_family(head)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _configuration(node_types: dict[str, Any], address: str) -> dict[str, Any]:
+    head = {"resources": {}, "node_config": {}, "max_workers": 0}
+    return {
+        "cluster_name": "fake",
+        "max_workers": 16,
+        "idle_timeout_minutes": IDLE_SECONDS / 60,
+        "upscaling_speed": 100.0,
+        "provider": {
+            "type": "external",
+            "module": PROVIDER,
+            "gcs_address": address,
+            # Nodes share this machine's address, and nothing is to be installed on them.
+            "use_node_id_as_ip": True,
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
+        },
+        "auth": {},
+        "available_node_types": {"ray.head.default": head, **node_types},
+        "head_node_type": "ray.head.default",
+        "file_mounts": {},
+        "cluster_synced_files": [],
+        "file_mounts_sync_continuously": False,
+        **dict.fromkeys(COMMANDS, []),
+    }
+
+
+def _start_head(
+    folder: Path, address: str, config: Path, num_cpus: int, token: dict[str, str]
+) -> psutil.Process:
+    command = [*RAY, "start", "--head", "--block"]
+    command += [f"--port={address.rpartition(':')[2]}"]
+    command += [f"--num-cpus={num_cpus}", "--num-gpus=0", f"--temp-dir={folder}"]
+    command += [f"--object-store-memory={STORE_BYTES}", "--include-dashboard=false"]
+    command += [f"--autoscaling-config={config}", "--disable-usage-stats"]
+    settings = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+    settings["AUTOSCALER_HEARTBEAT_TIMEOUT_S"] = "5"
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    log = folder / "head.log"
+    with log.open("w") as output:
+        process = psutil.Popen(
+            command, env=environment | token | settings, stdout=output, stderr=output
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while "Ray runtime started" not in log.read_text():
+        if process.poll() is not None or time.monotonic() > deadline:
+            end_family(process)
+            raise RuntimeError(f"no head of a cluster within {START_SECONDS} s: {log.read_text()}")
+        time.sleep(0.2)
+    return process
+
+
+def end_family(process: psutil.Process) -> None:
+    """End a process and all that it started, by number; what does not go is killed."""
+    with suppress(psutil.NoSuchProcess):
+        family = [process, *process.children(recursive=True)]
+        for member in family:
+            with suppress(psutil.NoSuchProcess):
+                member.terminate()
+        _, alive = psutil.wait_procs(family, END_SECONDS)
+        for member in alive:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("", 0))
+        return int(sock.getsockname()[1])
