@@ -10,6 +10,7 @@ import pickle
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -17,6 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import ray
 import ray.data
 import ray.exceptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ganray.errors import GanrayError, RunFailedError
 from ganray.pipelines.stop import GracefulStop
@@ -26,16 +28,18 @@ JobT = TypeVar("JobT", contravariant=True)
 OrderT = TypeVar("OrderT", contravariant=True)
 RowT = TypeVar("RowT", covariant=True)
 
-# Ray Data retries for ever by default: an order that kills its worker would never end. Workers
-# may be lost as often as spot nodes are; the same order may not. A worker that is started anew
-# finds the input at fault at its second death, so that this allows for four of them in one order.
-MAX_TASK_RETRIES = 8
+# Workers may be lost as often as spot nodes are; the same order may not. A worker that is started
+# anew finds the input at fault at its second death, so that this allows for four of them in one
+# order. Counted here: of Ray's own retries a lost node takes one a second until it is noticed.
+MAX_ORDER_LOSSES = 8
 # Orders that wait at a worker, so that it never waits for the driver.
 TASKS_IN_FLIGHT = 2
 # Workers that may be lost one after the other before they have begun: a node may be taken away
 # while one starts, and a worker that cannot start is no bad luck the fourth time.
 MAX_START_LOSSES = 3
 STOP_POLL_SECONDS = 1.0
+
+_GO_ON = "What is recorded stays done; run the same command again to go on"
 
 _log = logging.getLogger(__name__)
 
@@ -107,11 +111,12 @@ def _run_on_ray(
         _warn_of_no_room(workers)
         _bound_waiting(ray.data.DataContext.get_current())
         dataset = ray.data.from_items(
-            [{"order": pickle.dumps(order)} for order in orders], override_num_blocks=len(orders)
+            [{"number": i, "order": pickle.dumps(order)} for i, order in enumerate(orders)],
+            override_num_blocks=len(orders),
         )
         outcomes = dataset.map_batches(
             _PoolActor,
-            fn_constructor_args=(factory, job, relay.actor),
+            fn_constructor_args=(factory, job, relay.board),
             batch_size=1,
             # Of a fixed size: all workers that the orders are worth are asked for at once, begin
             # when there is room for each, and none is taken away with an order in hand. From a
@@ -122,7 +127,7 @@ def _run_on_ray(
             ),
             num_cpus=workers.cpus,
             num_gpus=workers.gpus or None,
-            max_task_retries=MAX_TASK_RETRIES,
+            max_task_retries=-1,
         )
         try:
             for row in outcomes.iter_rows():
@@ -130,10 +135,7 @@ def _run_on_ray(
         except ray.exceptions.RayTaskError as error:
             raise original_error(error) from error
         except ray.exceptions.RayError as error:
-            raise RunFailedError(
-                f"workers were lost {MAX_TASK_RETRIES + 1} times on the same order: {error}. What "
-                "is recorded stays done; run the same command again to go on"
-            ) from error
+            raise RunFailedError(f"workers were lost: {error}. {_GO_ON}") from error
 
 
 def _bound_waiting(context: Any) -> None:
@@ -155,11 +157,10 @@ def _warn_of_no_room(workers: WorkersConfig) -> None:
 class _PoolActor(Generic[JobT, OrderT, RowT]):
     """What Ray Data calls: batches of pickled orders in, batches of pickled rows out."""
 
-    def __init__(
-        self, factory: WorkerFactory[JobT, OrderT, RowT], job: JobT, stop_flag: Any
-    ) -> None:
+    def __init__(self, factory: WorkerFactory[JobT, OrderT, RowT], job: JobT, board: Any) -> None:
         restarted = ray.get_runtime_context().was_current_actor_reconstructed
-        self.stopped = _RemoteFlag(stop_flag)
+        self.board = board
+        self.stopped = _RemoteFlag(board)
         # Sent to a worker itself by the hook of a node that is about to be taken away.
         self.leaving = GracefulStop()
         self.leaving.listen()
@@ -169,41 +170,61 @@ class _PoolActor(Generic[JobT, OrderT, RowT]):
         return self.stopped.is_set() or self.leaving.is_set()
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[bytes]]]:
-        for pickled in batch["order"]:
+        for number, pickled in zip(batch["number"], batch["order"], strict=True):
             if self.stopped.is_set():
                 return
+            self._begin(int(number))
             for row in self.worker.run(pickle.loads(pickled)):
                 yield {"row": [pickle.dumps(row)]}
             if self.leaving.is_set():
                 # Not in good order: then Ray gives the rest of the order to another worker.
                 os.kill(os.getpid(), signal.SIGKILL)
 
+    def _begin(self, number: int) -> None:
+        """Raise RunFailedError if too many workers were lost with this order."""
+        losses = ray.get(self.board.begin.remote(number))
+        if losses:
+            raise RunFailedError(f"workers were lost {losses} times on the same order. {_GO_ON}")
 
-class _StopFlag:
-    """The driver's wish to stop, where every worker can ask for it."""
 
-    def __init__(self) -> None:
-        self._is_set = False
+class _Board:
+    """What all workers of a pool ask and tell: the wish to stop, how often an order was begun."""
 
-    def set(self) -> None:
-        self._is_set = True
+    def __init__(self, max_losses: int) -> None:
+        self._max_losses = max_losses
+        self._is_stopped = False
+        self._begun: Counter[int] = Counter()
 
-    def is_set(self) -> bool:
-        return self._is_set
+    def stop(self) -> None:
+        self._is_stopped = True
+
+    def is_stopped(self) -> bool:
+        return self._is_stopped
+
+    def begin(self, number: int) -> int:
+        """Count one more beginning of an order; the workers lost with it, if they are too many,
+        and else 0."""
+        losses = self._begun[number]
+        self._begun[number] += 1
+        return losses if losses > self._max_losses else 0
 
 
 class _StopRelay:
-    """Carries a driver's `GracefulStop` over to a flag on the cluster."""
+    """Carries a driver's `GracefulStop` over to a board on the cluster."""
 
     def __init__(self, stop: GracefulStop | None) -> None:
         self._stop = stop or GracefulStop()
         self._is_over = threading.Event()
-        self.actor: Any = None
+        self.board: Any = None
 
     def __enter__(self) -> "_StopRelay":
         if self._stop.is_listening:
             self._stop.listen()
-        self.actor = ray.remote(num_cpus=0)(_StopFlag).remote()
+        # On the driver's own node, which is lost only together with the run.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        self.board = ray.remote(num_cpus=0, scheduling_strategy=here)(_Board).remote(
+            MAX_ORDER_LOSSES
+        )
         threading.Thread(target=self._watch, daemon=True).start()
         return self
 
@@ -213,15 +234,15 @@ class _StopRelay:
     def _watch(self) -> None:
         while not self._is_over.wait(0.2):
             if self._stop.is_set():
-                self.actor.set.remote()
+                self.board.stop.remote()
                 return
 
 
 class _RemoteFlag:
-    """The flag as a worker sees it: asked for now and then, known at once."""
+    """The wish to stop as a worker sees it: asked for now and then, known at once."""
 
-    def __init__(self, actor: Any) -> None:
-        self._actor = actor
+    def __init__(self, board: Any) -> None:
+        self._board = board
         self._is_set = False
         threading.Thread(target=self._watch, name="ganray-stop", daemon=True).start()
 
@@ -232,7 +253,7 @@ class _RemoteFlag:
         while not self._is_set:
             time.sleep(STOP_POLL_SECONDS)
             try:
-                self._is_set = bool(ray.get(self._actor.is_set.remote()))
+                self._is_set = bool(ray.get(self._board.is_stopped.remote()))
             except ray.exceptions.RayError as error:
                 # The driver is gone, and Ray ends this process with it.
                 _log.warning("event=stop_flag_lost cause=%r", str(error))

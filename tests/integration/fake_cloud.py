@@ -24,7 +24,8 @@ import psutil
 import ray
 import ray.util
 
-PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+ROOT = Path(__file__).parents[2]
+PROVIDER = "tests.integration.fake_provider.LosableNodes"
 COMMANDS = (
     *("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands"),
     *("head_start_ray_commands", "worker_start_ray_commands", "rsync_exclude", "rsync_filter"),
@@ -33,6 +34,14 @@ COMMANDS = (
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
 HEAD = "00000"
 """The last digits of the head's id."""
+SETTINGS = {
+    "RAY_FAKE_CLUSTER": "1",
+    "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+    # A lost node is noticed within seconds, not half a minute.
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "3000",
+    "PYTHONPATH": str(ROOT),
+}
 STORE_BYTES = 100 * 2**20
 START_SECONDS = 120.0
 END_SECONDS = 15.0
@@ -132,13 +141,11 @@ def _start_head(
     command += [f"--num-cpus={num_cpus}", "--num-gpus=0", f"--temp-dir={folder}"]
     command += [f"--object-store-memory={STORE_BYTES}", "--include-dashboard=false"]
     command += [f"--autoscaling-config={config}", "--disable-usage-stats"]
-    settings = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
-    settings["AUTOSCALER_HEARTBEAT_TIMEOUT_S"] = "5"
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     log = folder / "head.log"
     with log.open("w") as output:
         process = psutil.Popen(
-            command, env=environment | token | settings, stdout=output, stderr=output
+            command, env=environment | token | SETTINGS, stdout=output, stderr=output
         )
     deadline = time.monotonic() + START_SECONDS
     while "Ray runtime started" not in log.read_text():
