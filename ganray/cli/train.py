@@ -90,6 +90,8 @@ def event_line(event: Mapping[str, Any]) -> str:
             return f"going on from {event['checkpoint']} with {workers}"
         case "skipped":
             return _skipped(event["key"], event["reason"])
+        case "report_failed":
+            return f"warning: report.html was not written: {event['cause']}"
         case "compared" if event["validation_psnr_y"] is None:
             return (
                 "warning: the generator's results on the validation images are not finite, worse "
