@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from ganray.pipelines.train_output import EVENTS_KEY, METRICS_KEY
 from ganray.pipelines.train_resume import read_if_there
 from ganray.storage import Store
 from ganray.training.reactions import Event
+from ganray.training.stopwatch import Part
 
 BEGINNINGS = ("started", "resumed")
 MOST_POINTS = 300
@@ -92,8 +93,8 @@ class History:
         return float(len(rates) / (1 / rates).sum()) if len(rates) else math.nan
 
     def time_shares(self, begin: float, end: float) -> tuple[tuple[str, float], ...]:
-        """Parts of the time between two steps, largest first; empty where none was measured."""
-        seconds: dict[str, float] = {}
+        """Parts of the time between two steps; empty where none was measured."""
+        seconds: dict[str, float] = dict.fromkeys(get_args(Part), 0.0)
         rates = self.columns.get("patches_per_second")
         if rates is None:
             return ()
@@ -105,8 +106,7 @@ class History:
                 each = [weights.get(step, 0.0) for step in column.steps[inside]]
                 seconds[name.removeprefix("time_")] = float(np.dot(each, column.values[inside]))
         total = sum(seconds.values())
-        ordered = sorted(seconds.items(), key=lambda item: -item[1])
-        return tuple((name, value / total) for name, value in ordered) if total else ()
+        return tuple((part, value / total) for part, value in seconds.items()) if total else ()
 
 
 def read_history(store: Store) -> History:

@@ -6,6 +6,7 @@ that a training that goes on keeps them.
 
 import io
 import logging
+import math
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -31,12 +32,12 @@ PREFIX = "samples/"
 DEGRADED, REFERENCE = "degraded", "reference"
 PATCHES = PREFIX + "patches-"
 """Of the two sheets of patches that the first step learnt from."""
-NUM_IMAGES = 3
+NUM_IMAGES = 4
 NUM_TIMES = 8
 """Stretches of a training, after each of which pictures are made."""
 SIDE = 256
 """Longest side of a picture, in pixels of the reference."""
-SHEET_COLUMNS, SHEET_ROWS = 4, 2
+SHEET_PATCHES = 8
 GAP_PIXELS, GAP = 2, 128
 
 Validate = Callable[[nn.Module], dict[str, float]]
@@ -149,7 +150,7 @@ class Sampler:
 
     def _keep_sheets(self, batch: Batch) -> None:
         for name, patches in ((DEGRADED, batch.degraded), (REFERENCE, batch.reference)):
-            few = patches[: SHEET_COLUMNS * SHEET_ROWS].float().clamp(0, 1).cpu().numpy()
+            few = patches[:SHEET_PATCHES].float().clamp(0, 1).cpu().numpy()
             self._keep(f"{PATCHES}{name}.png", _png(_sheet(few, batch, self._plan.samples.scale)))
 
 
@@ -176,7 +177,8 @@ def _sheet(patches_BCHW: Pixels, batch: Batch, scale: int) -> Picture:
     side = batch.reference.shape[-1]
     factor = side // patches_BCHW.shape[-1]
     pictures = [picture_of(patch).repeat(factor, 0).repeat(factor, 1) for patch in patches_BCHW]
-    columns = min(SHEET_COLUMNS, len(pictures))
+    # Rather wide than high: 4 columns of 8, 2 of 4.
+    columns = -(-len(pictures) // math.isqrt(len(pictures)))
     rows, step = -(-len(pictures) // columns), side + GAP_PIXELS
     shape = (rows * step - GAP_PIXELS, columns * step - GAP_PIXELS, *pictures[0].shape[2:])
     sheet = np.full(shape, GAP, np.uint8)

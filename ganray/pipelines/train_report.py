@@ -242,7 +242,7 @@ def _story(story: tuple[Happening, ...]) -> tuple[Part, ...]:
     ]
     more = len(story) - MOST_TOLD
     caption = f"and {more:,} more in events.jsonl" if more > 0 else ""
-    headings = ("", "Step", "What happened", "Why", "What was done")
+    headings = ("Mark", "Step", "What happened", "Why", "What was done")
     return (table(caption, headings, rows),)
 
 

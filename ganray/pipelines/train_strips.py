@@ -25,6 +25,7 @@ from ganray.training.config import StagesConfig
 STRIP_BYTES = 2 << 20
 SHEET_PIXELS = 1040
 """Width that a sheet of patches is magnified to at most, by repetition of pixels."""
+MOST_MAGNIFIED = 4
 
 
 def image_strips(store: Store, plan: TrainPlan) -> tuple[Strip, ...]:
@@ -84,7 +85,7 @@ def data_strip(store: Store, plan: TrainPlan) -> Strip | None:
 def _sheets(store: Store) -> Iterator[tuple[str, Picture]]:
     for name, key in (("Degraded", DEGRADED), ("Reference", REFERENCE)):
         sheet = _read(store, f"{PATCHES}{key}.png")
-        factor = max(1, SHEET_PIXELS // sheet.shape[1])
+        factor = min(MOST_MAGNIFIED, max(1, SHEET_PIXELS // sheet.shape[1]))
         yield name, sheet.repeat(factor, 0).repeat(factor, 1)
 
 

@@ -49,7 +49,8 @@ class Counts:
 
 @dataclass(frozen=True)
 class Shares:
-    """A bar of what a whole is made of, with names and shares that add up to 1."""
+    """A bar of what a whole is made of, with names and shares that add up to 1; what has none is
+    not seen, and keeps the colours of what follows."""
 
     caption: str
     shares: tuple[tuple[str, float], ...]
