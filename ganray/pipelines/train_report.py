@@ -120,7 +120,9 @@ def train_page(told: Told) -> Page:
         _charts("How good it became", validation_charts(history, stages, marks), _GOOD),
         Section("What it makes of images", _strips(told), _STRIPS),
         Section("The gate", _gate(told), _GATE),
-        _charts("How it got there", course_charts(history, stages, marks), _course_lead(told, story)),
+        _charts(
+            "How it got there", course_charts(history, stages, marks), _course_lead(told, story)
+        ),
         Section("What happened on the way", _story(story), _STORY),
         Section("What it learnt from", _data(told), _DATA),
         Section("Where the time went", _time(told)),
