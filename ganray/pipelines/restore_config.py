@@ -14,6 +14,7 @@ from ganray.config import Section, digest
 from ganray.manifest import Selection
 from ganray.models.checkpoint import ReadingConfig
 from ganray.pipelines.workers import NotNegative, WorkersConfig
+from ganray.registry import default_registry
 from ganray.restoration import RestorerConfig
 from ganray.restoration.restorer import Precision
 
@@ -104,7 +105,10 @@ class RestoreConfig(Selection):
     target: str = "ganray-output/restored"
     """URI or folder of the restored archive; the ledger stands there under _ganray/."""
     generator: str = "compact-x2"
-    """File, URI or catalog name of the generator."""
+    """File, URI or catalog name of the generator, or `registry:NAME` or `registry:NAME@VERSION`."""
+    registry: str = Field(default_factory=default_registry)
+    """URI or folder of the registry that `registry:NAME` is looked up in; by default what
+    GANRAY_REGISTRY names."""
     reading: ReadingConfig = ReadingConfig()
     workers: RestoreWorkersConfig = RestoreWorkersConfig()
     window_pixels: Positive = 2048
