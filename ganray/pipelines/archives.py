@@ -51,7 +51,8 @@ def absolute_generator(generator: str, registry: str = "") -> str:
     the environment's. Raises RegistryError or ConfigError.
     """
     if is_reference(generator):
-        store, version = locate(absolute_uri(registry or default_registry()), parse_reference(generator))
+        where = absolute_uri(registry or default_registry())
+        store, version = locate(where, parse_reference(generator))
         read_version(store, version)
         return version_uri(store, version)
     return generator if is_catalog_name(generator) else absolute_uri(generator)
