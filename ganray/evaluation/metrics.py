@@ -1,234 +1,253 @@
-"""The full-reference metrics: how close one restored image is to its reference.
+"""The metrics by name: of one image, by weights that the user names, and of whole sets.
 
-Pixels are NumPy float32 arrays (C, H, W) in 0 to 1, with C = 1 (gray) or 3 (RGB). The caller
-quantises both images first, as an encoder would, so that a metric judges what a file holds.
-No-reference and feature-based metrics (LPIPS, FID), which need weights, are not here.
+Start here; the formulas are in the modules beside. `build_metrics` prepares what a configuration
+asks for, `measure_all` applies it to one sample.
 """
 
-import math
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch.nn.functional import avg_pool2d
-from torchmetrics.functional.image import structural_similarity_index_measure
+from torch import Tensor
 
-from ganray.errors import ConfigError, RestorationError, UnsupportedImageError
-
-Pixels: TypeAlias = npt.NDArray[np.float32]
-Planes: TypeAlias = npt.NDArray[np.float64]
-
-PSNR_CAP_DB: Final = 100.0
-SSIM_WINDOW_PIXELS: Final = 11
-# Four halvings must leave a window's width: 11 * 2**4.
-MS_SSIM_MIN_SIDE_PIXELS: Final = 176
-MS_SSIM_WEIGHTS: Final = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-
-_ssim = partial(
-    structural_similarity_index_measure,
-    sigma=1.5,
-    kernel_size=SSIM_WINDOW_PIXELS,
-    data_range=255.0,
-    k1=0.01,
-    k2=0.03,
+from ganray.config import Section
+from ganray.errors import ConfigError
+from ganray.evaluation.distribution import (
+    FeatureSums,
+    SetValue,
+    frechet_distance,
+    kernel_distance,
 )
+from ganray.evaluation.full_reference import FULL_REFERENCE, GRAY_OR_RGB
+from ganray.evaluation.metric import Better, Metric, Sample, cut, cut_pair
+from ganray.evaluation.multiband import MULTIBAND
+from ganray.evaluation.naturalness import decode_niqe, niqe, shipped_niqe
+from ganray.evaluation.perceptual import decode_dists, decode_heads, dists, equal_heads, lpips
+from ganray.evaluation.trust import TRUST
+from ganray.models.feature_networks import (
+    CAFFE_SQUEEZENET,
+    SMALLEST_SIDE_PIXELS,
+    TORCHVISION_SQUEEZENET,
+    VGG16,
+    FeatureNetwork,
+    decode_network,
+)
+from ganray.raster.image import FloatPixels
+from ganray.storage import read_uri
+
+MetricName = Literal[
+    "psnr_y",
+    "psnr_rgb",
+    "psnr_all",
+    "masked_psnr",
+    "ssim_y",
+    "ssim_rgb",
+    "ms_ssim",
+    "sam",
+    "ergas",
+    "lpips",
+    "dists",
+    "niqe",
+    "consistency",
+    "colour_drift",
+    "low_frequency_error",
+    "improvement",
+    "omission",
+    "hallucination",
+]
+SetMetricName = Literal["frechet_distance", "kernel_distance"]
+
+METRICS: Final[dict[str, Metric]] = {
+    metric.name: metric for metric in (*FULL_REFERENCE, *MULTIBAND, *TRUST)
+}
+"""Those that need no weights."""
+
+
+class MetricWeights(Section):
+    """Files of weights that metrics need; nothing is downloaded."""
+
+    features: str = ""
+    """File or URI of the network that lpips, dists and the set metrics see by: VGG16 or
+    SqueezeNet 1.1, of torchvision or (SqueezeNet) Caffe; .pth, .safetensors or .npz."""
+    lpips_heads: str = ""
+    """File or URI of LPIPS' linear heads for it; empty weights all channels equally."""
+    dists: str = ""
+    """File or URI of DISTS' alpha and beta."""
+    niqe: str = ""
+    """File or URI of NIQE's parameters, of ganray or BasicSR; empty is the shipped ones."""
 
 
 @dataclass(frozen=True)
-class Metric:
-    """One number about a pair of images, and the sentence that says what it is."""
+class SetMetric:
+    """One number about a set of restored images and a set of references."""
 
     name: str
     definition: str
-    higher_is_better: bool
-    measure: Callable[[Pixels, Pixels, int], float | None]
-    """(restored_CHW, reference_CHW, crop) to the value; None where it is undefined."""
+    better: Better
+    function: Callable[[FeatureSums, FeatureSums], SetValue]
+
+
+def build_metrics(
+    names: Sequence[str], weights: MetricWeights, device: torch.device
+) -> dict[str, Metric]:
+    """The named metrics, in that order, with what they need read.
+
+    Raises ConfigError for an unknown name or weights that are not given, CheckpointError or
+    StorageError for weights that cannot be had.
+    """
+    known = [*METRICS, *WEIGHTED]
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ConfigError(
+            f"unknown metric {', '.join(unknown)}; choose from {', '.join(sorted(known))}"
+        )
+    return {
+        name: METRICS[name] if name in METRICS else WEIGHTED[name](weights, device)
+        for name in names
+    }
 
 
 def measure_all(
-    names: Sequence[str], restored_CHW: Pixels, reference_CHW: Pixels, *, crop: int
+    metrics: Mapping[str, Metric], sample: Sample, *, crop: int
 ) -> dict[str, float | None]:
-    """Measure one pair by each named metric, after cutting `crop` pixels from every border.
+    """Measure one sample by each metric, after cutting `crop` pixels from every border.
 
-    The field's convention is a crop of the scale. A value is None where too little is left.
-    Raises ConfigError on an unknown name or shapes that do not fit, RestorationError or
-    UnsupportedImageError where restored or reference holds values outside 0 to 1 or NaN.
+    The field's convention is a crop of the scale. A value is None where it is undefined: too
+    little is left, the bands do not suit, or what is needed is not there.
     """
-    unknown = sorted(set(names) - METRICS.keys())
-    if unknown:
-        raise ConfigError(
-            f"unknown metric {', '.join(unknown)}; choose from {', '.join(sorted(METRICS))}"
-        )
-    return {name: METRICS[name].measure(restored_CHW, reference_CHW, crop) for name in names}
+    return {name: metric.measure(sample, crop) for name, metric in metrics.items()}
 
 
-def _psnr_y(restored_CHW: Pixels, reference_CHW: Pixels, crop: int) -> float | None:
-    restored, reference = _crop_pair(restored_CHW, reference_CHW, crop)
-    return _psnr(_luma(restored), _luma(reference), data_range=255.0)
+def load_features(
+    weights: MetricWeights, device: torch.device, among: Sequence[str] = ()
+) -> FeatureNetwork:
+    """The network that the weights name; raises ConfigError where they name none."""
+    data, source = _read(weights.features, "features")
+    return decode_network(data, source, device, among)
 
 
-def _psnr_rgb(restored_CHW: Pixels, reference_CHW: Pixels, crop: int) -> float | None:
-    restored, reference = _crop_pair(restored_CHW, reference_CHW, crop)
-    return _psnr(restored.astype(np.float64), reference.astype(np.float64), data_range=1.0)
-
-
-def _psnr(restored: Planes, reference: Planes, *, data_range: float) -> float | None:
-    """PSNR = 10 log10(range^2 / MSE) in dB, at most PSNR_CAP_DB because JSON has no infinity."""
-    if restored.size == 0:
-        return None
-    mean_squared_error = float(np.mean(np.square(restored - reference)))
-    if mean_squared_error == 0.0:
-        return PSNR_CAP_DB
-    return min(PSNR_CAP_DB, 10.0 * math.log10(data_range**2 / mean_squared_error))
-
-
-def _ssim_y(restored_CHW: Pixels, reference_CHW: Pixels, crop: int) -> float | None:
-    restored, reference = _crop_pair(restored_CHW, reference_CHW, crop)
-    if min(restored.shape[1:]) < SSIM_WINDOW_PIXELS:
-        return None
-    return _mean_similarity(_luma_tensor(restored), _luma_tensor(reference))
-
-
-def _ms_ssim(restored_CHW: Pixels, reference_CHW: Pixels, crop: int) -> float | None:
-    """MS-SSIM (Wang et al. 2003, "Multi-scale structural similarity", eq. 7).
-
-    Not by torchmetrics' function of that name, whose last scale averages the windows that
-    hang over the border: up to 0.006 off on photographs of 272 x 288 pixels.
-    """
-    restored, reference = _crop_pair(restored_CHW, reference_CHW, crop)
-    if min(restored.shape[1:]) < MS_SSIM_MIN_SIDE_PIXELS:
-        return None
-    restored_NCHW, reference_NCHW = _luma_tensor(restored), _luma_tensor(reference)
-    terms = []
-    for _ in MS_SSIM_WEIGHTS[:-1]:
-        terms.append(_mean_contrast(restored_NCHW, reference_NCHW))
-        restored_NCHW = avg_pool2d(restored_NCHW, 2)
-        reference_NCHW = avg_pool2d(reference_NCHW, 2)
-    terms.append(_mean_similarity(restored_NCHW, reference_NCHW))
-    # A negative mean has no real power.
-    powers = (max(term, 0.0) ** w for term, w in zip(terms, MS_SSIM_WEIGHTS, strict=True))
-    return float(math.prod(powers))
-
-
-def _mean_similarity(restored_NCHW: torch.Tensor, reference_NCHW: torch.Tensor) -> float:
-    """SSIM (Wang et al. 2004, "Image quality assessment", eq. 13), averaged over whole windows."""
-    _, similarity_NCHW = _ssim(restored_NCHW, reference_NCHW, return_full_image=True)
-    # torchmetrics' own mean takes in the windows that hang over the border, which shifts it
-    # by up to 0.006 on photographs; the paper and scikit-image leave them out.
-    half = SSIM_WINDOW_PIXELS // 2
-    return float(similarity_NCHW[..., half:-half, half:-half].mean())
-
-
-def _mean_contrast(restored_NCHW: torch.Tensor, reference_NCHW: torch.Tensor) -> float:
-    """The contrast and structure terms of SSIM, averaged over whole windows."""
-    _, contrast = _ssim(restored_NCHW, reference_NCHW, return_contrast_sensitivity=True)
-    return float(contrast)
-
-
-def _crop_pair(restored_CHW: Pixels, reference_CHW: Pixels, crop: int) -> tuple[Pixels, Pixels]:
-    """Check a pair and cut `crop` pixels from each border, down to an empty array."""
-    assert crop >= 0, crop
-    _check_shapes(restored_CHW, reference_CHW)
-    _check_range(restored_CHW, "restored", RestorationError)
-    _check_range(reference_CHW, "reference", UnsupportedImageError)
-    _, height, width = reference_CHW.shape
-    kept = (
-        slice(None),
-        slice(crop, max(crop, height - crop)),
-        slice(crop, max(crop, width - crop)),
+def set_metrics(network: FeatureNetwork) -> dict[str, SetMetric]:
+    """The set metrics by their names, each saying what network it sees by."""
+    seen = (
+        f"on the last layer of {_title(network)}, averaged over each image's pixels; "
+        "comparable only with values by the same network"
     )
-    return restored_CHW[kept], reference_CHW[kept]
-
-
-def _check_shapes(restored_CHW: Pixels, reference_CHW: Pixels) -> None:
-    if restored_CHW.shape != reference_CHW.shape:
-        raise ConfigError(
-            f"the restored image has shape {restored_CHW.shape} and its reference "
-            f"{reference_CHW.shape} (bands, height, width), expected the same; check that "
-            "the two belong together and that the generator's scale is theirs"
-        )
-    if reference_CHW.ndim != 3 or reference_CHW.shape[0] not in (1, 3) or not reference_CHW.size:
-        raise ConfigError(
-            f"cannot measure images of shape {reference_CHW.shape}, expected (bands, height, "
-            "width) with 1 band (gray) or 3 (RGB); select the bands to compare first"
-        )
-
-
-def _check_range(
-    pixels_CHW: Pixels, role: str, error: type[RestorationError | UnsupportedImageError]
-) -> None:
-    lowest, highest = pixels_CHW.min(), pixels_CHW.max()
-    # One NaN makes both extremes NaN, and every comparison with NaN is false.
-    if not (lowest >= 0.0 and highest <= 1.0):
-        raise error(
-            f"the {role} image holds values from {lowest} to {highest}, expected finite values "
-            "from 0 to 1; fill nodata and quantise both images before measuring"
-        )
-
-
-def _luma(pixels_CHW: Pixels) -> Planes:
-    """Y (H, W) of ITU-R BT.601 in studio range, 16 to 235; one band is its own Y, 0 to 255."""
-    planes_CHW: Planes = pixels_CHW.astype(np.float64)
-    if len(planes_CHW) == 1:
-        luma: Planes = 255.0 * planes_CHW[0]
-    else:
-        red, green, blue = planes_CHW
-        luma = 16.0 + 65.481 * red + 128.553 * green + 24.966 * blue
-    return luma
-
-
-def _luma_tensor(pixels_CHW: Pixels) -> torch.Tensor:
-    """Y as (1, 1, H, W); float32, since float64 convolution is some 50 times slower on a CPU."""
-    return torch.from_numpy(_luma(pixels_CHW).astype(np.float32))[None, None]
-
-
-_ON_Y: Final = (
-    "on Y (BT.601 studio-range luma Y = 16 + 65.481 R + 128.553 G + 24.966 B, unrounded; "
-    "of a gray image the band itself times 255) with data range 255, "
-    "after a crop of `crop` pixels (the scale) from each border"
-)
-_CAPPED: Final = f"capped at {PSNR_CAP_DB} dB, the value of identical images"
-_WINDOW: Final = "Gaussian window 11x11 of sigma 1.5, K1 = 0.01, K2 = 0.03, population covariance"
-
-METRICS: Final[dict[str, Metric]] = {
-    "psnr_y": Metric(
-        name="psnr_y",
-        definition=f"Peak signal-to-noise ratio in dB {_ON_Y}, {_CAPPED}.",
-        higher_is_better=True,
-        measure=_psnr_y,
-    ),
-    "psnr_rgb": Metric(
-        name="psnr_rgb",
-        definition=(
-            "Peak signal-to-noise ratio in dB of the error over all bands (RGB, or the one "
-            "band of a gray image) with data range 1, after a crop of `crop` pixels (the "
-            f"scale) from each border, {_CAPPED}."
+    return {
+        "frechet_distance": SetMetric(
+            "frechet_distance",
+            f"Squared Fréchet distance between Gaussians fitted to both sets, {seen}.",
+            "lower",
+            frechet_distance,
         ),
-        higher_is_better=True,
-        measure=_psnr_rgb,
-    ),
-    "ssim_y": Metric(
-        name="ssim_y",
-        definition=(
-            f"Structural similarity (Wang et al. 2004) {_ON_Y}, {_WINDOW}, "
-            "averaged over the windows wholly inside the image."
+        "kernel_distance": SetMetric(
+            "kernel_distance",
+            "Squared maximum mean discrepancy under the kernel (x·y/D + 1)^3, unbiased, between "
+            f"random subsets of at most 1000 images, {seen}.",
+            "lower",
+            kernel_distance,
         ),
-        higher_is_better=True,
-        measure=_ssim_y,
-    ),
-    "ms_ssim": Metric(
-        name="ms_ssim",
+    }
+
+
+def _lpips(weights: MetricWeights, device: torch.device) -> Metric:
+    """LPIPS by the named network.
+
+    With VGG16's or SqueezeNet's weights of torchvision and their heads it is the published LPIPS
+    (v0.1). SqueezeNet of torchvision was trained anew, so that the heads' channels are not those of
+    Caffe's: there heads are but some weights ≥ 0. Equal ones are the untrained variant.
+    """
+    among = (VGG16, CAFFE_SQUEEZENET, TORCHVISION_SQUEEZENET)
+    network = load_features(weights, device, among)
+    heads, heads_said = equal_heads(network, device), "all channels weighted equally"
+    if weights.lpips_heads:
+        data = read_uri(weights.lpips_heads)
+        heads = decode_heads(data, weights.lpips_heads, network, device)
+        heads_said = f"linear heads (sha256 {_digest(data)})"
+    own = network.architecture.name == CAFFE_SQUEEZENET or not weights.lpips_heads
+    definition = (
+        "Learned perceptual image patch similarity (Zhang et al. 2018) of RGB or gray in 0 to 1, "
+        f"by {_title(network)}, {heads_said}"
+        f"{'; not the published LPIPS, and comparable only with itself' if own else ''}; "
+        "after a crop of `crop` pixels (the scale) from each border."
+    )
+    return _perceptual("lpips", definition, partial(lpips, network, heads), device)
+
+
+def _dists(weights: MetricWeights, device: torch.device) -> Metric:
+    data, source = _read(weights.dists, "dists")
+    balance = decode_dists(data, source, device)
+    network = load_features(weights, device, (VGG16,))
+    definition = (
+        "Deep image structure and texture similarity (Ding et al. 2020) of RGB or gray in 0 to 1, "
+        f"by {_title(network)}, alpha and beta (sha256 {_digest(data)}), at full size; "
+        "after a crop of `crop` pixels (the scale) from each border."
+    )
+    return _perceptual("dists", definition, partial(dists, network.tensors, balance), device)
+
+
+def _niqe(weights: MetricWeights, _: torch.device) -> Metric:
+    data = read_uri(weights.niqe) if weights.niqe else shipped_niqe()
+    model = decode_niqe(data, weights.niqe or "the shipped model of NIQE")
+
+    def measure(sample: Sample, crop: int) -> float | None:
+        return niqe(model, cut(sample.restored, crop))
+
+    return Metric(
+        name="niqe",
         definition=(
-            f"Multi-scale structural similarity (Wang et al. 2003) {_ON_Y}, {_WINDOW}, "
-            "averaged over the windows wholly inside the image, 5 scales halved by 2x2 means "
-            "(the last line of an odd side dropped) with weights "
-            f"{', '.join(map(str, MS_SSIM_WEIGHTS))}, negative terms as 0."
+            "Natural image quality evaluator (Mittal et al. 2013) on Y rounded to 8 bits, blocks "
+            "of 96x96 pixels, no reference, by "
+            f"{'the named' if weights.niqe else 'the shipped'} parameters (sha256 "
+            f"{_digest(data)}); after a crop of `crop` pixels (the scale) from each border."
         ),
-        higher_is_better=True,
-        measure=_ms_ssim,
-    ),
+        better="lower",
+        needs=(),
+        function=measure,
+        bands=GRAY_OR_RGB,
+    )
+
+
+WEIGHTED: Final[dict[str, Callable[[MetricWeights, torch.device], Metric]]] = {
+    "lpips": _lpips,
+    "dists": _dists,
+    "niqe": _niqe,
 }
+"""Those that need weights."""
+
+
+def _perceptual(
+    name: str, definition: str, distance: Callable[[Tensor, Tensor], Tensor], device: torch.device
+) -> Metric:
+    def measure(sample: Sample, crop: int) -> float | None:
+        restored, reference = cut_pair(sample, crop)
+        if min(restored.shape[1:]) < SMALLEST_SIDE_PIXELS:
+            return None
+        with torch.inference_mode():
+            return float(distance(_batch(restored, device), _batch(reference, device)))
+
+    return Metric(name, definition, "lower", ("reference",), measure, GRAY_OR_RGB)
+
+
+def _batch(pixels_CHW: FloatPixels, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pixels_CHW)).to(device)[None]
+
+
+def _read(uri: str, key: str) -> tuple[bytes, str]:
+    if not uri:
+        raise ConfigError(
+            f"weights.{key} is empty, and a metric that was asked for needs it; name a file of "
+            "these weights, or leave the metric out"
+        )
+    return read_uri(uri), uri
+
+
+def _title(network: FeatureNetwork) -> str:
+    return f"{network.architecture.title} (sha256 {network.digest})"
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:8]

@@ -9,7 +9,8 @@ import torch
 
 from ganray.codecs.catalog import DEFAULTS, Codecs
 from ganray.degradation.recipe import Recipe, degrade
-from ganray.evaluation.metrics import measure_all
+from ganray.evaluation.metric import Sample
+from ganray.evaluation.metrics import MetricWeights, build_metrics, measure_all
 from ganray.raster.image import FloatPixels, Pixels, from_float, to_float
 from ganray.raster.resample import resize
 from ganray.raster.validity import Mask
@@ -86,4 +87,6 @@ def bicubic(degraded: FloatPixels, height: int, width: int) -> FloatPixels:
 def _measure(
     restored: Pixels, pair: Pair, metrics: Sequence[str], scale: int
 ) -> dict[str, float | None]:
-    return measure_all(metrics, to_float(restored), to_float(pair.reference), crop=scale)
+    images = (to_float(pixels) for pixels in (restored, pair.reference, pair.degraded))
+    built = build_metrics(metrics, MetricWeights(), torch.device("cpu"))
+    return measure_all(built, Sample(*images, pair.mask, scale), crop=scale)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ganray.config import build_config
 from ganray.errors import CheckpointError, ConfigError, NotFoundError
+from ganray.models.feature_networks import ARCHITECTURES
 from ganray.training import objective as module
 from ganray.training.artifacts import ldl
 from ganray.training.frequency_losses import focal_frequency, wavelet
@@ -20,7 +21,7 @@ from ganray.training.objective import (
     adversarial_weight,
 )
 from ganray.training.perceptual import RandomFeatures, feature_matching, random_features
-from ganray.training.perceptual_weights import ARCHITECTURES, decode_perceptual
+from ganray.training.perceptual_weights import decode_perceptual
 from ganray.training.pixel_losses import charbonnier, l1, ms_ssim_loss
 
 CPU = torch.device("cpu")
@@ -128,7 +129,7 @@ def test_half_precision_outside_changes_nothing_inside() -> None:
 
 def squeezenet(path: Path) -> str:
     rng = np.random.default_rng(0)
-    shapes = ARCHITECTURES[1].shapes
+    shapes = ARCHITECTURES["squeezenet-caffe"].shapes
     arrays = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)

@@ -8,14 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ganray.errors import CheckpointError
-from ganray.training.perceptual_weights import (
-    ARCHITECTURES,
-    decode_perceptual,
-    squeezenet_features,
-    vgg19_features,
-)
+from ganray.models.feature_networks import ARCHITECTURES, FeatureNetwork
+from ganray.training.perceptual_weights import decode_perceptual, squeezenet_loss, vgg19_loss
 
-VGG19, SQUEEZENET = ARCHITECTURES
+VGG19, SQUEEZENET = ARCHITECTURES["vgg19"], ARCHITECTURES["squeezenet-caffe"]
 CPU = torch.device("cpu")
 
 
@@ -90,19 +86,19 @@ def test_vgg19_is_the_network_of_torchvision_and_the_loss_of_real_esrgan(
                 kept.append(features)
         return kept
 
-    pairs = list(zip(vgg19_features(vgg19, x), seen(x), strict=True))
+    pairs = list(zip(VGG19.features(vgg19, x), seen(x), strict=True))
     for found, expected in pairs:
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
     weighted = zip((0.1, 0.1, 1, 1, 1), seen(y), seen(x), strict=True)
     loss = sum(w * float((a - b).detach().abs().mean()) for w, a, b in weighted)
-    assert float(VGG19.measure(vgg19, y, x)) == pytest.approx(loss, rel=1e-4)
+    assert float(vgg19_loss(FeatureNetwork(VGG19, vgg19), y, x)) == pytest.approx(loss, rel=1e-4)
 
 
 def test_squeezenet_sees_blue_first_from_0_to_255_without_its_mean(
     squeezenet: dict[str, Tensor],
 ) -> None:
     x, _ = images()
-    first = squeezenet_features(squeezenet, x)[0]
+    first = SQUEEZENET.features(squeezenet, x)[0]
     seen = x.numpy()[:, ::-1] * 255 - np.array([104.006, 116.669, 122.679])[:, None, None]
     kernel = squeezenet["conv1.weight"].numpy()
     expected = np.einsum("oikl,ikl->o", kernel, seen[1, :, 2:5, 4:7])
@@ -111,7 +107,7 @@ def test_squeezenet_sees_blue_first_from_0_to_255_without_its_mean(
 
 
 def test_squeezenet_has_its_channels_and_halves_three_times(squeezenet: dict[str, Tensor]) -> None:
-    shapes = [tuple(f.shape[1:]) for f in squeezenet_features(squeezenet, torch.rand(1, 3, 63, 63))]
+    shapes = [tuple(f.shape[1:]) for f in SQUEEZENET.features(squeezenet, torch.rand(1, 3, 63, 63))]
     assert shapes == [
         (64, 31, 31),
         (128, 15, 15),
@@ -128,10 +124,12 @@ def test_squeezenet_loss_is_relative_to_each_layer(squeezenet: dict[str, Tensor]
     ratios = [
         [float((a - b).abs().mean() / b.abs().mean()) for a, b in zip(one, other, strict=True)]
         for one, other in zip(
-            squeezenet_features(squeezenet, y), squeezenet_features(squeezenet, x), strict=True
+            SQUEEZENET.features(squeezenet, y), SQUEEZENET.features(squeezenet, x), strict=True
         )
     ]
-    assert float(SQUEEZENET.measure(squeezenet, y, x)) == pytest.approx(np.mean(ratios), rel=1e-4)
+    assert float(squeezenet_loss(FeatureNetwork(SQUEEZENET, squeezenet), y, x)) == pytest.approx(
+        np.mean(ratios), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("encode", [as_npz, as_torch, safetensors.torch.save])
@@ -140,14 +138,16 @@ def test_a_file_is_recognised_by_its_tensors_in_each_format(
 ) -> None:
     y, x = images()
     measure = decode_perceptual(encode(squeezenet), "file", CPU)
-    torch.testing.assert_close(measure(y, x), SQUEEZENET.measure(squeezenet, y, x))
+    torch.testing.assert_close(
+        measure(y, x), squeezenet_loss(FeatureNetwork(SQUEEZENET, squeezenet), y, x)
+    )
 
 
 def test_vgg19_is_recognised_beside_its_classifier(vgg19: dict[str, Tensor]) -> None:
     y, x = images()
     more = vgg19 | {"classifier.0.weight": torch.zeros(2, 2)}
     measure = decode_perceptual(as_torch(more), "vgg19.pth", CPU)
-    torch.testing.assert_close(measure(y, x), VGG19.measure(vgg19, y, x))
+    torch.testing.assert_close(measure(y, x), vgg19_loss(FeatureNetwork(VGG19, vgg19), y, x))
 
 
 def test_gray_is_seen_as_three_equal_bands_and_equals_are_0(squeezenet: dict[str, Tensor]) -> None:
