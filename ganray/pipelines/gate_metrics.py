@@ -38,8 +38,8 @@ def choose_perceptual(asked: str, weights: MetricWeights, candidate: Checkpoint)
     if _was_loss(asked, weights, losses):
         raise ConfigError(
             f"gate.perceptual={asked} was, or may have been, what the candidate was trained by "
-            f"({', '.join(sorted(losses))}): it would judge itself. Choose another metric, as niqe, "
-            "or name another network by weights.features"
+            f"({', '.join(sorted(losses))}): it would judge itself. Choose another metric, as "
+            "niqe, or name another network by weights.features"
         )
     return asked
 
