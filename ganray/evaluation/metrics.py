@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganray.config import Section
 from ganray.errors import ConfigError
 from ganray.evaluation.distribution import (
     FeatureSums,
@@ -28,6 +27,7 @@ from ganray.evaluation.multiband import MULTIBAND
 from ganray.evaluation.naturalness import decode_niqe, niqe, shipped_niqe
 from ganray.evaluation.perceptual import decode_dists, decode_heads, dists, equal_heads, lpips
 from ganray.evaluation.trust import TRUST
+from ganray.evaluation.weights import MetricWeights
 from ganray.models.feature_networks import (
     CAFFE_SQUEEZENET,
     SMALLEST_SIDE_PIXELS,
@@ -65,20 +65,6 @@ METRICS: Final[dict[str, Metric]] = {
     metric.name: metric for metric in (*FULL_REFERENCE, *MULTIBAND, *TRUST)
 }
 """Those that need no weights."""
-
-
-class MetricWeights(Section):
-    """Files of weights that metrics need; nothing is downloaded."""
-
-    features: str = ""
-    """File or URI of the network that lpips, dists and the set metrics see by: VGG16 or
-    SqueezeNet 1.1, of torchvision or (SqueezeNet) Caffe; .pth, .safetensors or .npz."""
-    lpips_heads: str = ""
-    """File or URI of LPIPS' linear heads for it; empty weights all channels equally."""
-    dists: str = ""
-    """File or URI of DISTS' alpha and beta."""
-    niqe: str = ""
-    """File or URI of NIQE's parameters, of ganray or BasicSR; empty is the shipped ones."""
 
 
 @dataclass(frozen=True)

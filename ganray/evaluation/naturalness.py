@@ -100,7 +100,7 @@ def decode_niqe(data: bytes, source: str) -> NiqeModel:
 
 def shipped_niqe() -> bytes:
     """The file of the model that comes with ganray; its card stands beside it."""
-    return files("ganray.evaluation").joinpath("weights", SHIPPED).read_bytes()
+    return files("ganray.evaluation").joinpath("parameters", SHIPPED).read_bytes()
 
 
 class Normalised(NamedTuple):

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import bootstrap, norm
 
 from ganray.evaluation.metric import Better
+
+Array = NDArray[np.float64]
 
 NUM_RESAMPLES: Final = 2000
 MANY_VALUES: Final = 2000
@@ -31,7 +34,7 @@ class Comparison:
 
 
 def bootstrap_interval(
-    values: Sequence[float], *, confidence: float = 0.95, seed: int = 0
+    values: Sequence[float] | Array, *, confidence: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
     """The interval of the mean of finite values, by the bias-corrected bootstrap (Efron 1987).
 
@@ -59,19 +62,19 @@ def bootstrap_interval(
 
 
 def compare_pairs(
-    ours: Sequence[float | None],
-    theirs: Sequence[float | None],
+    ours: Sequence[float | None] | Array,
+    theirs: Sequence[float | None] | Array,
     better: Better,
     *,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Comparison:
-    """Compare values of the same images in the same order; None is an image that is left out."""
-    pairs = zip(ours, theirs, strict=True)
-    differences = [a - b for a, b in pairs if a is not None and b is not None]
-    above = sum(difference > 0 for difference in differences)
-    below = sum(difference < 0 for difference in differences)
+    """Compare values of the same images in the same order; None and NaN are left out."""
+    # None becomes NaN.
+    differences = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
+    differences = differences[~np.isnan(differences)]
+    above, below = (int(np.count_nonzero(found)) for found in (differences > 0, differences < 0))
     won, lost = (above, below) if better == "higher" else (below, above)
     low, high = bootstrap_interval(differences, confidence=confidence, seed=seed)
-    mean = math.fsum(differences) / len(differences) if differences else math.nan
-    return Comparison(won, lost, len(differences) - won - lost, mean, low, high)
+    mean = float(differences.mean()) if differences.size else math.nan
+    return Comparison(won, lost, differences.size - won - lost, mean, low, high)

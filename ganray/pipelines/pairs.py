@@ -10,7 +10,8 @@ import torch
 from ganray.codecs.catalog import DEFAULTS, Codecs
 from ganray.degradation.recipe import Recipe, degrade
 from ganray.evaluation.metric import Sample
-from ganray.evaluation.metrics import MetricWeights, build_metrics, measure_all
+from ganray.evaluation.metrics import build_metrics, measure_all
+from ganray.evaluation.weights import MetricWeights
 from ganray.raster.image import FloatPixels, Pixels, from_float, to_float
 from ganray.raster.resample import resize
 from ganray.raster.validity import Mask
@@ -87,6 +88,7 @@ def bicubic(degraded: FloatPixels, height: int, width: int) -> FloatPixels:
 def _measure(
     restored: Pixels, pair: Pair, metrics: Sequence[str], scale: int
 ) -> dict[str, float | None]:
-    images = (to_float(pixels) for pixels in (restored, pair.reference, pair.degraded))
+    images = [to_float(pixels) for pixels in (restored, pair.reference, pair.degraded)]
+    sample = Sample(images[0], images[1], images[2], pair.mask, scale)
     built = build_metrics(metrics, MetricWeights(), torch.device("cpu"))
-    return measure_all(built, Sample(*images, pair.mask, scale), crop=scale)
+    return measure_all(built, sample, crop=scale)
