@@ -8,7 +8,7 @@ import torch
 from ganray.config import build_config
 from ganray.errors import ConfigError
 from ganray.evaluation.full_reference import GRAY_OR_RGB
-from ganray.evaluation.metrics import MetricWeights
+from ganray.evaluation.weights import MetricWeights
 from ganray.models.checkpoint import Checkpoint
 from ganray.models.feature_networks import CAFFE_SQUEEZENET, decode_network
 from ganray.storage import read_uri

@@ -8,7 +8,7 @@ from ganray.codecs.dicom_profile import DicomConfig
 from ganray.codecs.film import FilmConfig
 from ganray.codecs.geo_config import GeoConfig
 from ganray.degradation.recipe import RecipeField
-from ganray.evaluation.metrics import MetricWeights
+from ganray.evaluation.weights import MetricWeights
 from ganray.manifest import Selection
 from ganray.pipelines.evaluate_config import EvaluateConfig
 from ganray.pipelines.gate import GateConfig

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field, model_validator
 
 from ganray.errors import ConfigError
-from ganray.evaluation.metrics import MetricWeights
+from ganray.evaluation.weights import MetricWeights
 from ganray.models.catalog import discriminator_stride
 from ganray.models.checkpoint import Checkpoint, build_generator, load_checkpoint
 from ganray.pipelines.archives import (

@@ -12,6 +12,7 @@ from ganray.cli import COMMANDS
 from ganray.config import describe, load_config
 from ganray.pipelines.evaluate import EvaluateConfig
 from ganray.pipelines.preview import PreviewConfig
+from ganray.pipelines.promote_config import PromoteConfig
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.shard_config import ShardConfig
 from ganray.pipelines.train_config import TrainConfig
@@ -27,9 +28,10 @@ JOBS = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "shard": ShardConfig,
+    "promote": PromoteConfig,
 }
 CONFIGURED = JOBS | {"preview": PreviewConfig}
-WITHOUT_PLAN = ("evaluate", "preview")
+WITHOUT_PLAN = ("evaluate", "preview", "promote")
 
 
 def readme_commands() -> list[str]:
