@@ -109,7 +109,8 @@ class Contest:
     @property
     def opponents(self) -> dict[Opponent, str]:
         """Against whom, and under which name they were measured."""
-        return {"bicubic": BICUBIC} | ({"incumbent": self.incumbent} if self.incumbent else {})
+        found: dict[Opponent, str] = {"bicubic": BICUBIC}
+        return {**found, "incumbent": self.incumbent} if self.incumbent else found
 
     @property
     def metrics(self) -> tuple[str, ...]:

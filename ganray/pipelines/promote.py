@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ganray.claim import Claim, claimed
-from ganray.errors import ConfigError, RunFailedError
+from ganray.errors import RunFailedError
 from ganray.models.checkpoint import Checkpoint, decode_checkpoint, read_checkpoint
 from ganray.pipelines.archives import absolute_generator, absolute_uri
 from ganray.pipelines.evaluate import Progress, run_evaluation
@@ -21,19 +21,16 @@ from ganray.pipelines.gate import Contest, Verdict, judge
 from ganray.pipelines.gate_metrics import choose_fidelity, choose_perceptual
 from ganray.pipelines.promote_config import PromoteConfig
 from ganray.registry import (
-    Card,
     Change,
     Figures,
-    Pointer,
     add_version,
     choose_rollback,
+    find_incumbent,
     locate,
     make_current,
     open_name,
     parse_reference,
-    read_card,
     read_pointer,
-    read_version,
     version_uri,
 )
 from ganray.storage import Store, open_store
@@ -79,10 +76,10 @@ class PromoteResult:
         return [str(verdict) for verdict in self.verdicts if not verdict.passed]
 
     def as_dict(self) -> dict[str, Any]:
-        told = {"candidate": self.candidate, "digest": self.digest, "name": self.name}
-        told |= {"refused": self.is_refused, "version": self.version, "incumbent": self.incumbent}
+        told = asdict(self)
+        del told["verdicts"]
         rules = [asdict(verdict) | {"margin": verdict.margin} for verdict in self.verdicts]
-        return {**told, "rules": rules}
+        return told | {"refused": self.is_refused, "rules": rules}
 
 
 def run_promotion(config: PromoteConfig, report: Report) -> PromoteResult:
@@ -130,25 +127,6 @@ def _contend(
     change = Change(card.version, "promoted", now, figures=figures)
     make_current(store, claim, pointer, change)
     return PromoteResult(*facts, card.version, before, digest, verdicts)
-
-
-def find_incumbent(store: Store, scale: int, bands: int) -> tuple[Pointer | None, Card | None]:
-    """What is current under a name, if anything, whole and comparable with a candidate.
-
-    Raises RegistryError where it is gone or damaged, ConfigError where it does something else.
-    """
-    pointer = read_pointer(store)
-    if pointer is None:
-        return None, None
-    read_version(store, pointer.version)
-    card = read_card(store, pointer.version)
-    if (card.scale, card.bands) != (scale, bands):
-        raise ConfigError(
-            f"the candidate is x{scale} with {bands} bands, and what is current under {store.uri} "
-            f"is x{card.scale} with {card.bands}; generators of one scale and one band count are "
-            "compared: promote it under a name of its own"
-        )
-    return pointer, card
 
 
 def _measure(

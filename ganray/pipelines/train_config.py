@@ -18,11 +18,10 @@ from ganray.pipelines.archives import (
 )
 from ganray.pipelines.data_config import AUTO, DataConfig, resolve_validation
 from ganray.pipelines.gate import GateConfig
-from ganray.pipelines.promote import find_incumbent
 from ganray.pipelines.train_images import Needs
 from ganray.pipelines.train_samples import DataPlan, plan_data
 from ganray.pipelines.workers import WorkersConfig
-from ganray.registry import default_registry, open_name, require_name
+from ganray.registry import default_registry, find_incumbent, open_name, require_name
 from ganray.training.config import (
     DiscriminatorConfig,
     DiscriminatorField,

@@ -20,7 +20,14 @@ from ganray.registry.names import (
     parse_reference,
     require_name,
 )
-from ganray.registry.pointer import Change, Pointer, choose_rollback, make_current, read_pointer
+from ganray.registry.pointer import (
+    Change,
+    Pointer,
+    choose_rollback,
+    find_incumbent,
+    make_current,
+    read_pointer,
+)
 from ganray.registry.versions import (
     Card,
     Figures,
@@ -39,6 +46,7 @@ __all__ = [
     "add_version",
     "choose_rollback",
     "default_registry",
+    "find_incumbent",
     "is_reference",
     "list_names",
     "list_versions",

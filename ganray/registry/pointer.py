@@ -5,8 +5,15 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 from ganray.claim import Claim
-from ganray.errors import NotFoundError, RegistryError
-from ganray.registry.versions import Figures, encode_json, read_version, what_stands
+from ganray.errors import ConfigError, NotFoundError, RegistryError
+from ganray.registry.versions import (
+    Card,
+    Figures,
+    encode_json,
+    read_card,
+    read_version,
+    what_stands,
+)
 from ganray.storage import Store
 
 CURRENT_KEY = "current.json"
@@ -68,6 +75,25 @@ def read_pointer(store: Store) -> Pointer | None:
             f"current; put it back from a copy. {what_stands(store, rollback=False)}"
         ) from error
     return Pointer(changes)
+
+
+def find_incumbent(store: Store, scale: int, bands: int) -> tuple[Pointer | None, Card | None]:
+    """What is current under a name, if anything, whole and comparable with a candidate.
+
+    Raises RegistryError where it is gone or damaged, ConfigError where it does something else.
+    """
+    pointer = read_pointer(store)
+    if pointer is None:
+        return None, None
+    read_version(store, pointer.version)
+    card = read_card(store, pointer.version)
+    if (card.scale, card.bands) != (scale, bands):
+        raise ConfigError(
+            f"the candidate is x{scale} with {bands} bands, and what is current under {store.uri} "
+            f"is x{card.scale} with {card.bands}; generators of one scale and one band count are "
+            "compared: promote it under a name of its own"
+        )
+    return pointer, card
 
 
 def make_current(store: Store, claim: Claim, before: Pointer | None, change: Change) -> Pointer:
