@@ -15,14 +15,14 @@ DONE, FAILED, USAGE = 0, 1, 2
 
 
 def promote(folder: Path, candidate: str, *words: str) -> Outcome:
-    """Ask for a promotion of `candidate`, judged by SSIM on two photographs."""
+    """Ask for a promotion of `candidate`, judged by SSIM on three photographs."""
     return ganray_here(
         "promote",
         f"candidate={candidate}",
         "name=photos",
         f"registry={folder}/registry",
         "gate.perceptual=ssim_y",
-        "include=[*astronaut*,*chelsea*,*coffee*]",
+        'include=["*chelsea*", "*coffee*", "*rocket*"]',
         f"output={folder}/promotion",
         "workers.max=0",
         *words,
