@@ -92,3 +92,7 @@ class RegistryError(GanrayError):
 
 class RunFailedError(GanrayError):
     """A run stopped before its end; what is done stays done."""
+
+
+class ReportError(GanrayError):
+    """A report cannot be made; what it is about is done and stays."""

@@ -90,6 +90,8 @@ def _print_result(result: RestoreResult, config: RestoreConfig) -> None:
     )
     for notice in result.summary.notices:
         say(f"  {notice}")
+    if result.report:
+        say(f"  report {result.report}")
     for key, reason in result.failed[:MAX_LISTED]:
         say(f"  failed {key}: {reason}")
     if counts.failed > MAX_LISTED:

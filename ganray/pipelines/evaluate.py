@@ -1,233 +1,195 @@
-"""The evaluate job: pairs → each generator and bicubic → metrics, image by image.
+"""The evaluate job: pairs → each generator and bicubic → metrics, image by image → report.
 
 Every generator goes through the Restorer that restores archives. The baseline `bicubic` is
-always measured on the same pairs.
+always measured on the same pairs. Workers store what they measured, order by order, so that an
+evaluation that was interrupted goes on.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from statistics import fmean
-from typing import Annotated, Any, Literal
+from heapq import nsmallest
+from itertools import islice
 
-import torch
-from pydantic import Field, model_validator
-
+from ganray.claim import Claim, claimed
 from ganray.config import to_yaml
-from ganray.degradation.recipe import RecipeField
-from ganray.errors import CodecError, ConfigError, EmptyArchiveError, RestorationError
-from ganray.evaluation.metrics import METRICS
-from ganray.manifest import Globs, Selection
-from ganray.models.checkpoint import load_checkpoint
-from ganray.pipelines.archives import (
-    Refused,
-    absolute_generator,
-    resolve_archive,
-    split_readable,
+from ganray.errors import EmptyArchiveError, NotFoundError, RunFailedError
+from ganray.pipelines.evaluate_config import BICUBIC, EvaluateConfig
+from ganray.pipelines.evaluate_metrics import columns_of
+from ganray.pipelines.evaluate_orders import (
+    PARTS_PREFIX,
+    EvaluateOrder,
+    PairRow,
+    decode_part,
+    plan_orders,
 )
-from ganray.pipelines.pairs import (
-    Pair,
-    measure_bicubic,
-    measure_restorer,
-    read_pair,
-    synthesise_pair,
-)
-from ganray.pipelines.pool import WorkerContext, run_pool
-from ganray.pipelines.workers import WorkersConfig
-from ganray.restoration import Restorer
-from ganray.storage import open_store
+from ganray.pipelines.evaluate_pictures import Pictures, PictureWorker, choose_images
+from ganray.pipelines.evaluate_plan import EvaluatePlan, plan_evaluation
+from ganray.pipelines.evaluate_report import Findings, render_report, sign_of
+from ganray.pipelines.evaluate_summary import Summaries, summarise
+from ganray.pipelines.evaluate_table import ValueTable
+from ganray.pipelines.evaluate_worker import EvaluateWorker
+from ganray.pipelines.evaluate_writing import write_lines, write_metrics
+from ganray.pipelines.pool import run_pool
+from ganray.pipelines.stop import GracefulStop
+from ganray.pipelines.workers import ray_cluster
+from ganray.storage import Store, open_store
 
-BICUBIC = "bicubic"
-# A window of SSIM, beside the crop.
-SMALLEST_SIDE = 11
-MetricName = Literal["psnr_y", "psnr_rgb", "ssim_y", "ms_ssim"]
-Values = dict[str, float | None]
-
-
-class EvaluateConfig(Selection):
-    """The evaluate job: by default the shipped generator on the sample's held-out images."""
-
-    generators: Globs = ("compact-x2",)
-    """Files, URIs or catalog names of generators of one scale; bicubic is always measured."""
-    archive: str = "sample:held-out"
-    """URI or folder of references, from which pairs are synthesised."""
-    degradation: RecipeField = Field(default="photo", validate_default=True)
-    """Recipe: bicubic, photo-mild, photo, satellite, film, inpaint, surveillance, ct;
-    or a YAML file, or its steps."""
-    degraded: str = ""
-    """URI or folder of degraded images, paired with `reference` by key; instead of `archive`."""
-    reference: str = ""
-    """URI or folder of their references."""
-    metrics: tuple[MetricName, ...] = ("psnr_y", "psnr_rgb", "ssim_y", "ms_ssim")
-    """Metrics to measure."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Of the degradation."""
-    workers: WorkersConfig = WorkersConfig()
-    output: str = "ganray-output/evaluate"
-    """URI or folder of metrics.json."""
-
-    @model_validator(mode="after")
-    def _has_both_sides(self) -> "EvaluateConfig":
-        if bool(self.degraded) != bool(self.reference):
-            raise ValueError("degraded and reference belong together; give both or none")
-        if not self.generators:
-            raise ValueError("generators is empty; name at least one")
-        return self
+METRICS_KEY = "metrics.json"
+REPORT_KEY = "report.html"
+FAILED_KEY = "failed.jsonl"
+CONFIG_KEY = "config.yaml"
+ORDERS_PER_WAVE = 1024
+"""As in a restoration: the start of a pipeline does not count, the driver's memory stays flat."""
+KEPT_FAILURES = 1000
 
 
 @dataclass(frozen=True)
-class EvaluateJob:
-    """What every worker is given once. `generators` maps names as given to absolute ones."""
+class Progress:
+    """How far an evaluation is: told after every order."""
 
-    config: EvaluateConfig
-    generators: dict[str, str]
-    scale: int
-    bands: int
-
-
-@dataclass(frozen=True)
-class PairMetrics:
-    """The values of every generator on one pair, or why there are none."""
-
-    key: str
-    values: dict[str, Values]
-    reason: str = ""
+    num_pairs: int
+    num_done: int
+    num_failed: int
 
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """`metrics.json` as a mapping, where it stands, and the pairs that failed."""
+    """Generator → metric → what was found, as in `metrics.json` but for the values of every
+    image; where it stands, the number of pairs, and the first of those that failed with why."""
 
-    content: dict[str, Any]
+    summaries: Summaries
     output: str
-    failed: tuple[PairMetrics, ...]
+    num_pairs: int
+    num_failed: int
+    failed: tuple[tuple[str, str], ...]
 
 
-class EvaluateWorker:
-    """Measures pairs; holds the generators."""
+def run_evaluation(config: EvaluateConfig, report: Callable[[Progress], None]) -> EvaluateResult:
+    """Measure every pair. Raises GanrayError.
 
-    def __init__(self, job: EvaluateJob, context: WorkerContext) -> None:
-        torch.set_num_threads(job.config.workers.num_threads)
-        self.job = job
-        self.restorers = {name: Restorer.load(uri) for name, uri in job.generators.items()}
+    SIGTERM ends the run once the orders in flight are stored, and the same command goes on.
+    """
+    plan = plan_evaluation(config)
+    output = open_store(plan.job.config.output)
+    run_id = f"evaluate-{secrets.token_hex(8)}"
+    with GracefulStop() as stop, claimed(output, run_id) as claim, ExitStack() as cluster:
+        run = _Run(plan, output, report)
+        run.measure(stop, claim, cluster)
+        return run.finish(claim, stop)
 
-    def run(self, order: str) -> Iterator[PairMetrics]:
-        """Measure the pair of one key by all generators."""
-        try:
-            yield self._measure(self._pair(order))
-        except (CodecError, ConfigError, RestorationError) as error:
-            yield PairMetrics(order, {}, str(error))
 
-    def close(self) -> None:
-        """Nothing is held beyond memory."""
+class _Run:
+    """One evaluation, from its orders to its files."""
 
-    def _pair(self, key: str) -> Pair:
-        config = self.job.config
-        if config.degraded:
-            stores = open_store(config.degraded), open_store(config.reference)
-            return read_pair(*stores, key, bands=self.job.bands)
-        return synthesise_pair(
-            open_store(config.archive),
-            key,
-            config.degradation,
-            bands=self.job.bands,
-            scale=self.job.scale,
-            seed=config.seed,
+    def __init__(
+        self, plan: EvaluatePlan, output: Store, report: Callable[[Progress], None]
+    ) -> None:
+        self.plan = plan
+        self.job = plan.job
+        self.output = output
+        self.report = report
+        self.table = ValueTable(len(plan.keys), columns_of(plan.job))
+
+    def measure(self, stop: GracefulStop, claim: Claim, cluster: ExitStack) -> None:
+        """Fill the table with what an earlier run has stored, then with what workers measure."""
+        orders = self._remaining_orders()
+        workers = self.job.config.workers
+        while not stop.is_set() and (wave := list(islice(orders, ORDERS_PER_WAVE))):
+            if workers.max:
+                cluster.enter_context(ray_cluster(workers, workers.max * workers.cpus))
+            for rows in run_pool(EvaluateWorker, self.job, wave, workers, stop):
+                self._take(rows)
+                _require_claim(claim, self.output.uri)
+        if self.table.num_pending:
+            why = "stopped by SIGTERM" if stop.is_set() else "some work was lost"
+            raise RunFailedError(
+                f"{why}; {self.table.num_pending} of {self.table.num_pairs} pairs are still to be "
+                "measured. What is measured stays; run the same command again to go on"
+            )
+
+    def finish(self, claim: Claim, stop: GracefulStop) -> EvaluateResult:
+        """Make the files of what was measured, and remove what stood meanwhile."""
+        if len(self.table.failed) == self.table.num_pairs:
+            _, key, reason = min(self.table.failed)
+            raise EmptyArchiveError(
+                f"no pair could be measured; {key}: {reason}. Check the archives, the "
+                "generators' scale and bands, and the metrics"
+            )
+        summaries = summarise(self.table, self.plan)
+        pictures = self._pictures(summaries, stop)
+        first = [(key, why) for _, key, why in nsmallest(KEPT_FAILURES, self.table.failed)]
+        page = render_report(Findings(self.job, summaries, self.table, pictures, first))
+        _require_claim(claim, self.output.uri)
+        self.output.write(CONFIG_KEY, to_yaml(self.job.config).encode())
+        self._write_failures()
+        write_metrics(self.output, METRICS_KEY, summaries, self.table, self.plan.keys)
+        self.output.write(REPORT_KEY, page.encode())
+        for info in list(self.output.list(PARTS_PREFIX)):
+            self.output.delete(info.key)
+        return EvaluateResult(
+            summaries=summaries,
+            output=self.job.config.output,
+            num_pairs=self.table.num_pairs,
+            num_failed=len(self.table.failed),
+            failed=tuple(first),
         )
 
-    def _measure(self, pair: Pair) -> PairMetrics:
-        names = self.job.config.metrics
-        values = {BICUBIC: measure_bicubic(pair, names, scale=self.job.scale)}
-        for name, restorer in self.restorers.items():
-            values[name] = measure_restorer(restorer, pair, names)
-        return PairMetrics(pair.key, values)
+    def _pictures(self, summaries: Summaries, stop: GracefulStop) -> list[Pictures]:
+        """The images that say most, restored anew; by the pool, as what was measured."""
+        metric, summary = next(iter(summaries[BICUBIC].items()))
+        most = self.job.config.shown
+        if not most or (BICUBIC, metric) not in self.table.columns:
+            return []
+        sign = sign_of(summary)
+        choices = choose_images(self.table, self.plan.keys, metric, sign, most)
+        found = list(run_pool(PictureWorker, self.job, choices, self.job.config.workers, stop))
+        return sorted({p.choice.number: p for p in found}.values(), key=lambda p: -p.choice.gain)
 
+    def _remaining_orders(self) -> Iterator[EvaluateOrder]:
+        """The orders whose values are not stored; those that are are taken as they come by."""
+        stored = _stored_parts(self.output)
+        for order in plan_orders(self.plan.keys, self.job):
+            if order.part in stored:
+                self._take(decode_part(self.output.read(order.part)))
+            else:
+                yield order
 
-def run_evaluation(
-    config: EvaluateConfig, report: Callable[[PairMetrics, int], None]
-) -> EvaluateResult:
-    """Measure every pair; `report` gets each with the number of pairs. Raises GanrayError."""
-    job, keys, measured = _plan(config)
-    for pair in measured:
-        report(pair, len(keys))
-    for pair in run_pool(EvaluateWorker, job, keys, config.workers):
-        measured.append(pair)
-        report(pair, len(keys))
-    measured.sort(key=lambda pair: pair.key)
-    good = [pair for pair in measured if not pair.reason]
-    content = _summarise(good, job)
-    store = open_store(config.output)
-    store.write("config.yaml", to_yaml(job.config).encode())
-    store.write("metrics.json", (json.dumps(content, indent=2) + "\n").encode())
-    failed = tuple(pair for pair in measured if pair.reason)
-    return EvaluateResult(content, config.output, failed)
+    def _take(self, rows: list[PairRow]) -> None:
+        self.table.add(rows)
+        num_failed, num_pairs = len(self.table.failed), self.table.num_pairs
+        self.report(Progress(num_pairs, num_pairs - self.table.num_pending, num_failed))
+        if num_failed > self.job.config.max_failed * num_pairs:
+            _, key, reason = next(iter(self.table.failed))
+            raise RunFailedError(
+                f"{num_failed} of {num_pairs} pairs failed, more than max_failed="
+                f"{self.job.config.max_failed:g} allows; {key}: {reason}"
+            )
 
-
-def _plan(config: EvaluateConfig) -> tuple[EvaluateJob, list[str], list[PairMetrics]]:
-    """The job, the keys to measure, and the pairs that fail by their headers."""
-    checkpoints = {name: load_checkpoint(name) for name in config.generators}
-    scales = {checkpoint.scale for checkpoint in checkpoints.values()}
-    bands = {checkpoint.bands for checkpoint in checkpoints.values()}
-    if len(scales) > 1 or len(bands) > 1:
-        found = ", ".join(f"{n}: x{c.scale}, {c.bands} bands" for n, c in checkpoints.items())
-        raise ConfigError(f"generators of one scale and one band count are compared; found {found}")
-    generators = {name: absolute_generator(name) for name in config.generators}
-    job = EvaluateJob(_absolute(config), generators, scales.pop(), bands.pop())
-    if not config.degraded:
-        config.degradation.require_fit(scale=job.scale, bands=job.bands)
-    keys, refused = _paired(job.config) if config.degraded else _references(job)
-    return job, keys, [PairMetrics(item.key, {}, item.reason) for item in refused]
-
-
-def _absolute(config: EvaluateConfig) -> EvaluateConfig:
-    """The configuration with URIs that every worker understands."""
-    folders = {name: getattr(config, name) for name in ("archive", "degraded", "reference")}
-    return config.model_copy(
-        update={name: resolve_archive(uri) for name, uri in folders.items() if uri}
-    )
-
-
-def _references(job: EvaluateJob) -> tuple[list[str], list[Refused]]:
-    smallest = SMALLEST_SIDE + 2 * job.scale
-    found, refused = split_readable(job.config.archive, job.config, smallest_side=smallest)
-    return [item.key for item in found], refused
-
-
-def _paired(config: EvaluateConfig) -> tuple[list[str], list[Refused]]:
-    """Keys that both archives hold; a missing partner is an error that names it."""
-    sides = [split_readable(uri, config) for uri in (config.degraded, config.reference)]
-    refused = {item.key: item for _, others in sides for item in others}
-    degraded, reference = (
-        {item.key for item in found} | {item.key for item in others} for found, others in sides
-    )
-    alone = sorted(degraded ^ reference)
-    if alone:
-        raise ConfigError(
-            f"{len(alone)} keys have no partner, {alone[0]} first; degraded and reference are "
-            "paired by equal keys. Use include and exclude to leave keys out"
+    def _write_failures(self) -> None:
+        """One line a failed pair, as they came; nothing of an earlier evaluation stays."""
+        if not self.table.failed:
+            self.output.delete(FAILED_KEY)
+            return
+        lines = (
+            json.dumps({"key": key, "reason": reason}) + "\n"
+            for _, key, reason in self.table.failed
         )
-    return sorted(degraded - refused.keys()), list(refused.values())
+        write_lines(self.output, FAILED_KEY, lines)
 
 
-def _summarise(pairs: Sequence[PairMetrics], job: EvaluateJob) -> dict[str, Any]:
-    if not pairs:
-        raise EmptyArchiveError("no pair could be measured; see the reasons above")
-    return {
-        name: {metric: _column(pairs, name, metric, job) for metric in job.config.metrics}
-        for name in (BICUBIC, *job.config.generators)
-    }
+def _stored_parts(output: Store) -> set[str]:
+    try:
+        return {info.key for info in output.list(PARTS_PREFIX)}
+    except NotFoundError:
+        return set()
 
 
-def _column(
-    pairs: Sequence[PairMetrics], name: str, metric: str, job: EvaluateJob
-) -> dict[str, Any]:
-    """One generator's values of one metric, with what the metric is beside them."""
-    values = {pair.key: pair.values[name][metric] for pair in pairs}
-    known = [value for value in values.values() if value is not None]
-    return {
-        "mean": fmean(known) if known else None,
-        "num_images": len(known),
-        "per_image": values,
-        "crop": job.scale,
-        "definition": METRICS[metric].definition,
-    }
+def _require_claim(claim: Claim, uri: str) -> None:
+    if claim.lost:
+        raise RunFailedError(
+            f"the claim on {uri} is lost, since the store did not answer or another run is there; "
+            "run the same command again"
+        )

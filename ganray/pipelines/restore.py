@@ -1,6 +1,7 @@
 """The restore job: list → minus ledger → work orders → workers → scenes put together → summary."""
 
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,12 +33,13 @@ from ganray.pipelines.restore_orders import (
     identity,
 )
 from ganray.pipelines.restore_plan import RestorePlan, plan_restoration, prepare
+from ganray.pipelines.restore_report import EndedRun, write_restore_report
 from ganray.pipelines.restore_worker import RestoreWorker
 from ganray.pipelines.scene_book import SceneBook
 from ganray.pipelines.scenes import is_tiled
 from ganray.pipelines.scenes_ahead import scenes_ahead
 from ganray.pipelines.stop import GracefulStop
-from ganray.pipelines.summary import InputCounts, RunFolder, Summary
+from ganray.pipelines.summary import REPORT_NAME, InputCounts, RunFolder, Summary
 from ganray.pipelines.workers import ray_cluster
 from ganray.restoration.tiling import choose_tiling
 from ganray.storage import Store, open_store
@@ -60,10 +62,12 @@ KEPT_FAILURES = 1000
 
 @dataclass(frozen=True)
 class RestoreResult:
-    """What a run came to, and the first of the inputs that failed, now or earlier."""
+    """What a run came to, and the first of the inputs that failed, now or earlier. `report` is the
+    URI of its page, empty where none could be written."""
 
     summary: Summary
     failed: tuple[tuple[str, str], ...]
+    report: str = ""
 
 
 def run_restoration(
@@ -84,7 +88,7 @@ def run_restoration(
         run = _Run(plan, run_id, started, report)
         begin(plan)
         run.to_the_end(stop, claim)
-    return RestoreResult(run.summary, tuple(run.failures))
+    return RestoreResult(run.summary, tuple(run.failures), run.page)
 
 
 class _Run:
@@ -102,10 +106,11 @@ class _Run:
         self.recorder = Recorder(Ledger(self.target), run_id)
         self.scenes = SceneBook(self.workers.max)
         self.told: set[str] = set()
+        self.page = ""
         self.failures = [(row.key, row.reason) for row in islice(plan.failed_before, KEPT_FAILURES)]
 
     def to_the_end(self, stop: GracefulStop, claim: Claim) -> None:
-        """Restore everything; the summary is written whatever happens."""
+        """Restore everything; the summary and the report are written whatever happens."""
         self._begin()
         try:
             self._record_unusable()
@@ -113,7 +118,7 @@ class _Run:
                 self._take(outcome)
                 self._require_claim(claim)
         finally:
-            self._end()
+            self._end(sys.exception())
         if self.summary.inputs.pending:
             why = "stopped by SIGTERM" if stop.is_set() else "some work was lost"
             raise RunFailedError(
@@ -234,12 +239,17 @@ class _Run:
                 self.folder.add_event({"event": "failed", "key": row.key, "reason": row.reason})
             _stop_beyond(self.summary, self.plan.config.max_failed)
 
-    def _end(self) -> None:
+    def _end(self, error: BaseException | None) -> None:
         self.summary.seconds = time.perf_counter() - self.started
         self.recorder.flush()
         self.folder.add_event({"event": "ended", "time": _now()} | self.summary.as_dict()["inputs"])
         self.folder.write_events()
         self.folder.write_summary(self.summary)
+        trouble = (str(error) or type(error).__name__) if error else ""
+        digest, num_workers = self.job.generator_digest, self.workers.max
+        ended = EndedRun(self.plan.config, self.summary, digest, num_workers, trouble)
+        if write_restore_report(self.folder, ended):
+            self.page = f"{self.plan.config.target.rstrip('/')}/{self.folder.prefix}{REPORT_NAME}"
 
     def _clean_up(self) -> None:
         """After a complete run: one ledger, nothing in staging."""

@@ -15,6 +15,7 @@ from ganray.manifest import Selection
 from ganray.models.checkpoint import ReadingConfig
 from ganray.pipelines.workers import NotNegative, WorkersConfig
 from ganray.registry import default_registry
+from ganray.report.config import ReportConfig
 from ganray.restoration import RestorerConfig
 from ganray.restoration.restorer import Precision
 
@@ -134,7 +135,11 @@ class RestoreConfig(Selection):
     limits: LimitsConfig = LimitsConfig()
     trust: TrustConfig = TrustConfig()
     cost_per_worker_hour: Annotated[float, Field(ge=0)] = 0.0
-    """Price of one worker for an hour, in any currency; `--plan` then prints what the run costs."""
+    """Price of one worker for an hour, in any currency; `--plan` then prints what the run costs,
+    and the report says what it did cost."""
+    currency: str = ""
+    """Name of that currency, for the report."""
+    report: ReportConfig = ReportConfig()
 
     @property
     def restorer(self) -> RestorerConfig:

@@ -12,6 +12,7 @@ RUNS_PREFIX = "_ganray/runs/"
 CONFIG_NAME = "config.yaml"
 SUMMARY_NAME = "summary.json"
 EVENTS_NAME = "events.jsonl"
+REPORT_NAME = "report.html"
 
 
 @dataclass
@@ -70,6 +71,9 @@ class RunFolder:
     def write_summary(self, summary: Summary) -> None:
         content = json.dumps(summary.as_dict(), indent=2) + "\n"
         self.store.write(self.prefix + SUMMARY_NAME, content.encode())
+
+    def write_report(self, html: str) -> None:
+        self.store.write(self.prefix + REPORT_NAME, html.encode())
 
 
 def latest_run(store: Store) -> str | None:

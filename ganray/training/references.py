@@ -72,7 +72,11 @@ class Reference:
 
 def load_reference(store: Store, key: str, reading: Reading) -> Reference:
     """Read one image. Raises CodecError, also where its bands or depth are not as planned."""
-    image = read_image(store, key, reading.codecs)
+    return as_reference(read_image(store, key, reading.codecs), reading)
+
+
+def as_reference(image: Image, reading: Reading) -> Reference:
+    """An image that was read, as training sees it. Raises CodecError, as `load_reference` does."""
     chosen = choose_bands(image.profile, reading)
     valid = _validity(image).bands(image.pixels, image.mask)
     if valid is not None:
@@ -94,7 +98,11 @@ def load_reference(store: Store, key: str, reading: Reading) -> Reference:
 
 def read_reference(store: Store, key: str, bands: int, codecs: Codecs = DEFAULTS) -> FloatPixels:
     """Decode one whole image to (bands,H,W) in 0-1: alpha is left out, gray is repeated."""
-    found = load_reference(store, key, Reading(bands, "float32", codecs))
+    return whole_reference(load_reference(store, key, Reading(bands, "float32", codecs)), bands)
+
+
+def whole_reference(found: Reference, bands: int) -> FloatPixels:
+    """All pixels of a float32 reference as (bands,H,W), gray repeated."""
     height, width = found.pixels.shape[1:]
     band = 0 if found.is_single else None
     pixels = repeat_band(found.patch(Box(0, 0, height, width), band), bands)

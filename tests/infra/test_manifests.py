@@ -9,7 +9,7 @@ import yaml
 
 from ganray import __version__
 from ganray.config import load_config
-from ganray.pipelines.evaluate import EvaluateConfig
+from ganray.pipelines.evaluate_config import EvaluateConfig
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.shard_config import ShardConfig
 from ganray.pipelines.train_config import TrainConfig

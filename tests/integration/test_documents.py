@@ -10,7 +10,7 @@ import pytest
 
 from ganray.cli import COMMANDS
 from ganray.config import describe, load_config
-from ganray.pipelines.evaluate import EvaluateConfig
+from ganray.pipelines.evaluate_config import EvaluateConfig
 from ganray.pipelines.preview import PreviewConfig
 from ganray.pipelines.promote_config import PromoteConfig
 from ganray.pipelines.restore_config import RestoreConfig

@@ -1,15 +1,26 @@
 """The evaluate job on synthesised and on paired archives."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from tests.integration.command import Outcome, ganray_here
 from tests.integration.pictures import write_pictures
 
-DONE, USAGE = 0, 2
+DONE, FAILED, USAGE, SOME_INPUTS_FAILED = 0, 1, 2, 3
+
+
+def read_metrics(output: Path) -> dict[str, Any]:
+    return json.loads((output / "metrics.json").read_text())
 
 
 def test_the_shipped_generator_beats_bicubic_on_images_it_never_saw(tmp_path: Path) -> None:
@@ -18,14 +29,18 @@ def test_the_shipped_generator_beats_bicubic_on_images_it_never_saw(tmp_path: Pa
         words = f"output={output}", f"degradation={recipe}", "workers.max=0"
         outcome = ganray_here("evaluate", *words)
         assert outcome.code == DONE, outcome.text
-        content = json.loads((output / "metrics.json").read_text())
+        content = read_metrics(output)
         assert set(content) == {"bicubic", "compact-x2"}
         for metric in ("psnr_y", "ssim_y"):
             ours, baseline = content["compact-x2"][metric], content["bicubic"][metric]
             assert ours["mean"] > baseline["mean"], (recipe, metric)
+            assert ours["low"] < ours["mean"] < ours["high"]
             assert ours["crop"] == 2
             assert "crop" in ours["definition"]
             assert len(ours["per_image"]) == 6
+            against = ours["against"]["bicubic"]
+            assert against["won"] + against["lost"] + against["tied"] == 6
+            assert against["difference"] == pytest.approx(ours["mean"] - baseline["mean"])
 
 
 @pytest.mark.parametrize(
@@ -36,25 +51,31 @@ def test_each_shipped_generator_mends_what_it_was_trained_for(
     name: str, recipe: str, tmp_path: Path
 ) -> None:
     words = f"output={tmp_path}/o", f"generators=[{name}]", f"degradation={recipe}"
-    outcome = ganray_here("evaluate", *words, "metrics=[ssim_y]", "workers.max=0")
+    outcome = ganray_here("evaluate", *words, "metrics=[ssim_y]", "shown=0", "workers.max=0")
     assert outcome.code == DONE, outcome.text
-    content = json.loads((tmp_path / "o" / "metrics.json").read_text())
+    content = read_metrics(tmp_path / "o")
     assert content[name]["ssim_y"]["mean"] > content["bicubic"]["ssim_y"]["mean"] + 0.005
 
 
-def test_ray_and_the_process_itself_measure_the_same(tmp_path: Path) -> None:
+def test_any_number_of_workers_writes_the_same_metrics(tmp_path: Path) -> None:
     write_pictures(tmp_path / "archive", 3, side=64)
-    results = []
+    written = []
     for workers in (0, 2):
         output = tmp_path / str(workers)
         words = f"archive={tmp_path}/archive", f"output={output}", f"workers.max={workers}"
         assert ganray_here("evaluate", *words).code == DONE
-        results.append(json.loads((output / "metrics.json").read_text()))
-    for generator, columns in results[0].items():
-        for metric, column in columns.items():
-            for key, value in column["per_image"].items():
-                other = results[1][generator][metric]["per_image"][key]
-                assert other == (None if value is None else pytest.approx(value, abs=1e-6))
+        written.append((output / "metrics.json").read_bytes())
+    assert written[0] == written[1]
+
+
+def test_the_table_is_narrow_and_names_every_generator_and_metric(tmp_path: Path) -> None:
+    words = "generators=[compact-x2,photo-x2]", f"output={tmp_path}/o", "workers.max=0"
+    write_pictures(tmp_path / "archive", 3, side=64)
+    outcome = ganray_here("evaluate", *words, f"archive={tmp_path}/archive", "metrics=psnr_y")
+    lines = outcome.output.splitlines()
+    assert all(len(line) <= 100 for line in lines if str(tmp_path) not in line)
+    for name in ("psnr_y", "bicubic", "compact-x2", "photo-x2"):
+        assert name in outcome.output
 
 
 @pytest.fixture
@@ -67,14 +88,14 @@ def pairs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def evaluate_pairs(folder: Path) -> Outcome:
-    words = f"degraded={folder}/degraded", f"reference={folder}/reference"
-    return ganray_here("evaluate", *words, f"output={folder}/out", "workers.max=0")
+def evaluate_pairs(folder: Path, *words: str) -> Outcome:
+    archives = f"degraded={folder}/degraded", f"reference={folder}/reference"
+    return ganray_here("evaluate", *archives, f"output={folder}/out", "workers.max=0", *words)
 
 
 def test_paired_archives_are_measured_by_key(pairs: Path) -> None:
     assert evaluate_pairs(pairs).code == DONE
-    content = json.loads((pairs / "out" / "metrics.json").read_text())
+    content = read_metrics(pairs / "out")
     assert set(content["bicubic"]["psnr_y"]["per_image"]) == {"image-000.png", "image-001.png"}
 
 
@@ -83,3 +104,80 @@ def test_a_missing_partner_is_named(pairs: Path) -> None:
     outcome = evaluate_pairs(pairs)
     assert outcome.code == USAGE
     assert "image-001.png" in outcome.errors
+
+
+@pytest.mark.parametrize("side", [16, 31])
+def test_a_pair_of_another_scale_or_size_fails_by_name_and_the_others_count(
+    pairs: Path, side: int
+) -> None:
+    path = pairs / "degraded" / "image-001.png"
+    Image.open(path).resize((side, side)).save(path)
+    outcome = evaluate_pairs(pairs)
+    assert outcome.code == SOME_INPUTS_FAILED
+    assert (
+        f"failed image-001.png: the reference has 64x64 pixels and the degraded image "
+        f"{side}x{side}; expected 2 times" in outcome.output
+    )
+    assert set(read_metrics(pairs / "out")["bicubic"]["psnr_y"]["per_image"]) == {"image-000.png"}
+    (line,) = (pairs / "out" / "failed.jsonl").read_text().splitlines()
+    assert json.loads(line)["key"] == "image-001.png"
+
+
+def test_beyond_max_failed_the_run_fails(pairs: Path) -> None:
+    (pairs / "degraded" / "image-001.png").write_bytes(b"no image")
+    outcome = evaluate_pairs(pairs, "max_failed=0.4")
+    assert outcome.code == FAILED
+    assert "1 of 2 pairs failed, more than max_failed=0.4 allows; image-001.png" in outcome.errors
+    assert not (pairs / "out" / "metrics.json").exists()
+
+
+def test_where_no_pair_can_be_measured_the_first_reason_is_told(pairs: Path) -> None:
+    for path in (pairs / "degraded").iterdir():
+        path.write_bytes(b"no image")
+    outcome = evaluate_pairs(pairs)
+    assert outcome.code == FAILED
+    assert "no pair could be measured; image-000.png: " in outcome.errors
+
+
+def test_an_archive_without_images_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    outcome = ganray_here("evaluate", f"archive={tmp_path}/empty", f"output={tmp_path}/out")
+    assert outcome.code == FAILED
+    assert "holds no image" in outcome.errors
+
+
+def test_constant_images_have_values_or_none_and_never_fail(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    for name, value in ("black", 0), ("white", 255):
+        flat = np.full((48, 48, 3), value, np.uint8)
+        Image.fromarray(flat).save(tmp_path / "archive" / f"{name}.png")
+    words = f"archive={tmp_path}/archive", f"output={tmp_path}/out", "degradation=bicubic"
+    outcome = ganray_here("evaluate", *words, "workers.max=0")
+    assert outcome.code == DONE, outcome.text
+    columns = read_metrics(tmp_path / "out")["bicubic"]
+    assert columns["psnr_rgb"]["mean"] == 100
+    assert columns["ms_ssim"]["mean"] is None
+    assert columns["ms_ssim"]["per_image"] == {"black.png": None, "white.png": None}
+
+
+def test_an_evaluation_that_was_interrupted_goes_on(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "archive", 40, side=192)
+    words = [f"archive={tmp_path}/archive", f"output={tmp_path}/out", "workers.max=0"]
+    command = [sys.executable, "-m", "ganray", "evaluate", *words]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
+    parts = tmp_path / "out" / "_ganray" / "parts"
+    deadline = time.monotonic() + 120
+    while not (parts.is_dir() and any(parts.iterdir())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == FAILED
+    assert "stopped by SIGTERM" in errors
+    stored = {path.name: path.stat().st_mtime_ns for path in parts.iterdir()}
+    outcome = ganray_here("evaluate", *words, "shown=0")
+    assert outcome.code == DONE, outcome.text
+    assert 0 < len(stored) < 40
+    assert not list(parts.glob("*"))
+    apart = ganray_here("evaluate", words[0], f"output={tmp_path}/apart", *words[2:], "shown=0")
+    assert apart.code == DONE
+    assert read_metrics(tmp_path / "out") == read_metrics(tmp_path / "apart")

@@ -1,0 +1,349 @@
+"""The report of a restoration: what was restored, what failed, how far it is to be trusted.
+
+`write_restore_report` is called when a run has ended, however it did; the page is put together from
+the run's summary and its ledger, and from a few pictures that are read again.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from ganray import __version__
+from ganray.config import to_yaml
+from ganray.ledger import Ledger
+from ganray.pipelines.report_pictures import Pictures, Reading, read_pictures
+from ganray.pipelines.restore_config import RestoreConfig, TrustConfig
+from ganray.pipelines.restore_findings import (
+    FINE_BINS,
+    TIME_BINS,
+    Findings,
+    Known,
+    Scope,
+    gather_findings,
+)
+from ganray.pipelines.summary import RunFolder, Summary
+from ganray.report.amounts import counted, duration, number, scaled
+from ganray.report.charts import Chart, Charts, Mark, Series, histogram, line_chart
+from ganray.report.footprints import footprint_map
+from ganray.report.page import Figure, Page, Part, Section, render_page
+from ganray.report.parts import Cell, Count, Counts, Facts, Folded, Note, table
+from ganray.report.pictures import Strip, Strips
+from ganray.report.showing import Pair
+
+logger = logging.getLogger(__name__)
+
+HURRIED_SECONDS = 4.0
+"""For pictures of a run that was stopped: the machine may be about to go."""
+MOST_REASONS = 25
+NUM_BARS = 32
+SHOWN_SHARE = 0.995
+"""Of the values of a histogram: a single outlier would hide all others."""
+
+TRUST_FIGURES = {
+    "consistency": (
+        "Consistency error",
+        "mean absolute difference, 0 to 1",
+    ),
+    "colour_drift": ("Colour drift", "largest difference of a band's means, 0 to 1"),
+    "clipped": ("Clipped values", "fraction of values cut at black or white"),
+    "seam_error": ("Seam error", "largest difference between tiled and whole, 0 to 1"),
+}
+
+
+@dataclass(frozen=True)
+class EndedRun:
+    """A run whose report is to be written. `trouble` is what ended it early, or empty."""
+
+    config: RestoreConfig
+    summary: Summary
+    generator_digest: str
+    num_workers: int
+    trouble: str = ""
+
+    @property
+    def is_complete(self) -> bool:
+        return not (self.trouble or self.summary.inputs.pending)
+
+
+def write_restore_report(folder: RunFolder, run: EndedRun) -> bool:
+    """Write `report.html` of a run; whether that worked. A failure is logged: what the report is
+    about is done and recorded."""
+    try:
+        folder.write_report(render_page(restore_page(folder, run)))
+    # As wide as that: no mistake here may turn a run that restored everything into one that failed.
+    except Exception as error:
+        logger.warning("report=failed run_id=%s reason=%s", run.summary.run_id, error)
+        logger.debug("report=failed", exc_info=True)
+        return False
+    return True
+
+
+def restore_page(folder: RunFolder, run: EndedRun) -> Page:
+    """The page of a run, from its ledger and its pictures. Raises GanrayError."""
+    now = time.time()
+    began = now - run.summary.seconds
+    scope = Scope(
+        run.summary.run_id,
+        run.generator_digest,
+        run.config.pixel_digest,
+        began,
+        now,
+        run.config.report.worst,
+        run.config.report.random,
+    )
+    findings = gather_findings(Ledger(folder.store), scope)
+    pictures = _read(run, findings)
+    sections = (
+        _outcome(run),
+        *_failures(findings),
+        *_pictures(findings, pictures),
+        *_trust(run, findings),
+        *_throughput(findings, run),
+        *_map(pictures),
+        _provenance(run, began, now),
+    )
+    return Page(
+        kind="Restoration report",
+        title=run.config.source.rstrip("/").rpartition("/")[2] or run.config.source,
+        subtitle=f"{run.config.source} → {run.config.target}",
+        verdict=_verdict(run),
+        figures=tuple(_figures(run)),
+        sections=sections,
+    )
+
+
+def _verdict(run: EndedRun) -> str:
+    counts = run.summary.inputs
+    if run.trouble:
+        return f"The run ended early: {run.trouble}"
+    if counts.pending:
+        return (
+            f"The run was stopped; {counted(counts.pending, 'input')} are still to be done. The "
+            "same command goes on from here."
+        )
+    done = "Nothing had changed since an earlier run. " if not counts.restored else ""
+    if counts.failed:
+        return (
+            f"{done}{counted(counts.failed, 'input')} of {counts.listed:,} could not be restored."
+        )
+    return f"{done}Every input is restored."
+
+
+def _figures(run: EndedRun) -> Iterator[Figure]:
+    summary, config = run.summary, run.config
+    yield Figure(number(summary.inputs.restored), "inputs restored")
+    yield Figure(number(summary.inputs.failed), "failed")
+    if summary.flagged:
+        yield Figure(number(summary.flagged), "flagged: beyond a limit of trust")
+    yield Figure(scaled(summary.input_pixels, "pixel"), "read")
+    yield Figure(scaled(summary.output_pixels, "pixel"), "written")
+    yield Figure(duration(summary.seconds), "from start to end")
+    yield Figure(duration(summary.worker_seconds), "of workers")
+    if config.cost_per_worker_hour:
+        cost = summary.worker_seconds / 3600 * config.cost_per_worker_hour
+        yield Figure(f"{cost:,.2f} {config.currency}".strip(), "cost of the workers")
+
+
+def _outcome(run: EndedRun) -> Section:
+    counts = run.summary.inputs
+    states = (
+        Count("restored", counts.restored, "good"),
+        Count("unchanged: restored by an earlier run", counts.unchanged, "calm"),
+        Count("failed", counts.failed, "bad"),
+        Count("pending", counts.pending, "open"),
+    )
+    notes = [Note(notice, "open") for notice in run.summary.notices]
+    if run.summary.vanished:
+        notes.append(
+            Note(
+                f"{counted(run.summary.vanished, 'input')} restored earlier are no longer in the "
+                "archive; ganray prune lists and removes their outputs."
+            )
+        )
+    shown = tuple(count for count in states if count.value or count.name == "restored")
+    return Section("Outcome", (Counts(f"{counted(counts.listed, 'input')} listed", shown), *notes))
+
+
+def _failures(findings: Findings) -> Iterator[Section]:
+    reasons = sorted(findings.reasons.values(), key=lambda reason: -reason.number)
+    if not reasons:
+        return
+    rows = [
+        (Cell(number(r.number), r.number), r.words, ", ".join(r.keys) + ", …" * (r.number > len(r.keys)))
+        for r in reasons[:MOST_REASONS]
+    ]  # fmt: skip
+    left_out = sum(r.number for r in reasons[MOST_REASONS:]) + findings.num_other_reasons
+    parts: list[Part] = [table("Failed inputs by reason", ("Inputs", "Reason", "Such as"), rows)]
+    if left_out:
+        parts.append(Note(f"{counted(left_out, 'input')} failed for other reasons."))
+    yield Section(
+        "What failed",
+        tuple(parts),
+        lead="An input that cannot be restored keeps no output. Its neighbours are not affected. "
+        "ganray ledger lists every one with its reason.",
+    )
+
+
+def _read(run: EndedRun, findings: Findings) -> Pictures:
+    config = run.config
+    seconds = config.report.seconds
+    return read_pictures(
+        # Alternately, so that some of each are there if the time is up.
+        [_pair(known, config) for known in _alternating(findings.worst, findings.random)],
+        config.source,
+        findings.tiffs,
+        Reading(
+            codecs=config.codecs,
+            seconds=seconds if run.is_complete else min(seconds, HURRIED_SECONDS),
+            memory_bytes=config.limits.memory_bytes,
+            max_pixels=config.limits.pixels,
+        ),
+    )
+
+
+def _alternating(first: Sequence[Known], second: Sequence[Known]) -> list[Known]:
+    longest = max(len(first), len(second))
+    return [row for i in range(longest) for rows in (first, second) for row in rows[i : i + 1]]
+
+
+def _pair(known: Known, config: RestoreConfig) -> Pair:
+    notes = (
+        [f"consistency error {number(known.consistency)}"] if known.consistency is not None else []
+    )
+    if known.colour_drift is not None:
+        notes.append(f"colour drift {number(known.colour_drift)}")
+    if known.flags:
+        notes.append(f"flagged: {known.flags}")
+    return Pair(config.source, known.key, config.target, known.output, tuple(notes))
+
+
+def _pictures(findings: Findings, pictures: Pictures) -> Iterator[Section]:
+    strips = {strip.title: strip for strip in pictures.strips}
+    how = (
+        "Drag across a picture or move the slider. A click, or Enter, shows the spot that changed "
+        "most at 1:1, pixel for pixel of the restored file."
+    )
+    for title, rows, lead in (
+        ("Where to look first", findings.worst,
+         "The restorations that, brought back to the input's size, differ most from it. "),
+        ("Drawn at random", findings.random, "What the rest is like. "),
+    ):  # fmt: skip
+        shown: list[Strip] = [strips[known.key] for known in rows if known.key in strips]
+        if shown:
+            yield Section(title, (Strips(tuple(shown)),), lead + how)
+
+
+def _trust(run: EndedRun, findings: Findings) -> Iterator[Section]:
+    charts, facts = [], []
+    for name, (title, label) in TRUST_FIGURES.items():
+        fine = findings.fine.get(name)
+        if fine is None or not fine.sum():
+            facts.append((title, "not measured"))
+        elif np.count_nonzero(fine) == 1:
+            value = int(fine.argmax()) / FINE_BINS
+            facts.append((title, f"{number(value)} in all, to {1 / FINE_BINS:g}"))
+        else:
+            charts.append(_histogram(title, label, fine, findings.beyond[name], _limit(run, name)))
+    if not charts and not facts:
+        return
+    parts: list[Part] = [Charts(tuple(charts))] if charts else []
+    if findings.num_restored and facts:
+        parts.append(Facts(tuple(facts)))
+    if parts and findings.num_restored:
+        yield Section(
+            "How far to trust it",
+            tuple(parts),
+            lead=f"Over {counted(findings.num_restored, 'input')} restored with this generator and "
+            "these settings, by this run and earlier ones. None of these figures knows what the "
+            "original looked like: they say how far a restoration departs from its input.",
+        )
+
+
+def _limit(run: EndedRun, name: str) -> float:
+    trust: TrustConfig = run.config.trust
+    limits: dict[str, float] = {
+        "consistency": trust.max_consistency,
+        "colour_drift": trust.max_colour_drift,
+        "clipped": trust.max_clipped,
+        "seam_error": trust.max_seam_error,
+    }
+    return limits[name]
+
+
+def _histogram(title: str, label: str, fine: np.ndarray, beyond: int, limit: float) -> Chart:
+    """A few bars over most of the values, whose number beyond them the title says."""
+    cumulated = fine.cumsum()
+    needed = int(np.searchsorted(cumulated, SHOWN_SHARE * cumulated[-1])) + 1
+    first = int(np.flatnonzero(fine)[0])
+    first = 0 if first < needed / 2 else first
+    if limit < 1 and limit * FINE_BINS < 2 * needed:
+        needed = max(needed, int(limit * FINE_BINS) + 1)
+    each = max(1, -(-(needed - first) // NUM_BARS))
+    num_bars = -(-(needed - first) // each)
+    stop = min(FINE_BINS, first + num_bars * each)
+    padded = np.pad(fine[first:stop], (0, first + num_bars * each - stop))
+    counts = padded.reshape(num_bars, each).sum(1)
+    edges = (first + each * np.arange(num_bars + 1)) / FINE_BINS
+    num_more = int(cumulated[-1] - counts.sum()) + beyond
+    more = f" ({num_more:,} beyond {number(edges[-1])})" if num_more else ""
+    marks = [Mark(limit, f"limit {limit:g}")] if limit < 1 else []
+    return histogram(title + more, label, edges, counts, marks)
+
+
+def _throughput(findings: Findings, run: EndedRun) -> Iterator[Section]:
+    seconds = run.summary.seconds
+    if not findings.pixels.any() or seconds <= 0:
+        return
+    unit, length = next(
+        (name, size)
+        for name, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0))
+        if seconds >= 3 * size or size == 1.0
+    )
+    each = seconds / TIME_BINS
+    middles = (np.arange(TIME_BINS) + 0.5) * each / length
+    chart = line_chart(
+        "Restored input pixels per second",
+        (f"{unit} since the start", "Mpixel/s"),
+        [Series("input pixels", middles, findings.pixels / each / 1e6)],
+    )
+    yield Section(
+        "Throughput",
+        (Charts((chart,)),),
+        lead=f"{scaled(run.summary.input_pixels / seconds, 'pixel/s')} on average, by "
+        f"{counted(max(1, run.num_workers), 'worker')}. An input counts when it is recorded, a "
+        "large one all at once.",
+    )
+
+
+def _map(pictures: Pictures) -> Iterator[Section]:
+    if pictures.outlines:
+        caption = f"Footprints of {counted(len(pictures.outlines), 'georeferenced input')}"
+        yield Section("Where it lies", (footprint_map(caption, pictures.outlines),))
+
+
+def _provenance(run: EndedRun, began: float, ended: float) -> Section:
+    config = run.config
+    facts = (
+        ("Generator", config.generator),
+        ("Generator digest", run.generator_digest),
+        ("Configuration digest", config.pixel_digest),
+        ("ganray", __version__),
+        ("Run", run.summary.run_id),
+        ("Workers", "in this process" if not run.num_workers else str(run.num_workers)),
+        ("Began", _moment(began)),
+        ("Ended", _moment(ended)),
+    )
+    return Section(
+        "Provenance",
+        (Facts(facts), Folded("The resolved configuration", to_yaml(config))),
+        lead="The same generator, configuration and inputs give the same outputs. Both digests "
+        "stand in the ledger, and in the restored files whose format has a place for them.",
+    )
+
+
+def _moment(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
