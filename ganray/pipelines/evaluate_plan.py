@@ -47,8 +47,9 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluatePlan:
     for name in ("archive", "degraded", "reference"):
         if uri := getattr(config, name):
             require_apart(uri, config.output, names=(name, "output"))
-    checkpoints = {name: load_checkpoint(name) for name in config.generators}
-    job = _job(config, checkpoints)
+    files = {name: absolute_generator(name, config.registry) for name in config.generators}
+    checkpoints = {name: load_checkpoint(file) for name, file in files.items()}
+    job = _job(config, files, checkpoints)
     metrics = require_metrics(config, bands=job.bands)
     if not config.degraded:
         config.degradation.require_fit(scale=job.scale, bands=job.bands)
@@ -69,10 +70,13 @@ def _absolute(config: EvaluateConfig) -> EvaluateConfig:
     update = {name: resolve_archive(uri) for name in sources if (uri := getattr(config, name))}
     if config.degraded:
         update["archive"] = ""
-    return config.model_copy(update=update | {"output": absolute_uri(config.output)})
+    places = {name: absolute_uri(getattr(config, name)) for name in ("output", "registry")}
+    return config.model_copy(update=update | places)
 
 
-def _job(config: EvaluateConfig, checkpoints: dict[str, Checkpoint]) -> EvaluateJob:
+def _job(
+    config: EvaluateConfig, files: dict[str, str], checkpoints: dict[str, Checkpoint]
+) -> EvaluateJob:
     scales = {checkpoint.scale for checkpoint in checkpoints.values()}
     bands = {checkpoint.bands for checkpoint in checkpoints.values()}
     if len(scales) > 1 or len(bands) > 1:
@@ -81,7 +85,7 @@ def _job(config: EvaluateConfig, checkpoints: dict[str, Checkpoint]) -> Evaluate
     versions = " ".join(checkpoint.digest for checkpoint in checkpoints.values())
     return EvaluateJob(
         config=config,
-        generators={name: absolute_generator(name) for name in config.generators},
+        generators=files,
         scale=scales.pop(),
         bands=bands.pop(),
         digest=f"{__version__} {config.value_digest} {versions}",

@@ -64,7 +64,7 @@ def last_event(folder: Path, name: str) -> dict:
 
 @pytest.fixture(scope="module")
 def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A registry in which compact-x2 has replaced half of itself, and an archive of two pictures."""
+    """A registry in which compact-x2 has replaced half of itself, and two pictures."""
     folder = tmp_path_factory.mktemp("promoted")
     promote_two(folder)
     return folder
