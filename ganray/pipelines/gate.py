@@ -33,8 +33,8 @@ class GateConfig(Section):
 
     perceptual: str = "auto"
     """Metric that has to be better than bicubic's and the incumbent's; `auto` is lpips where
-    `weights.features` names a network that was no loss, otherwise niqe; of other bands than gray
-    or RGB improvement."""
+    `weights.features` names a network that was no loss, otherwise ssim_y, which does not like much
+    texture; of other bands than gray or RGB improvement."""
     min_gain: Amount = 0.0
     """By how much more than this it has to be better, in its own units."""
     max_loss_to_bicubic: Amount = 1.5

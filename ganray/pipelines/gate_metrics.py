@@ -26,20 +26,21 @@ def choose_fidelity(bands: int) -> str:
 def choose_perceptual(asked: str, weights: MetricWeights, candidate: Checkpoint) -> str:
     """The metric that has to improve: the one asked for, or what can be had.
 
-    LPIPS where its network is named and was no loss, otherwise NIQE; of other bands than gray or
+    LPIPS where its network is named and was no loss, otherwise SSIM; of other bands than gray or
     RGB, for which neither is defined, the part of the pixels that came closer to the reference.
+    NIQE is not chosen: without a reference, noise that was left is as natural as texture.
     Raises ConfigError where the metric that was asked for was a loss.
     """
     losses = _losses(candidate.training)
     if asked == AUTO:
         if candidate.bands not in GRAY_OR_RGB:
             return "improvement"
-        return "lpips" if weights.features and not _was_loss("lpips", weights, losses) else "niqe"
+        return "lpips" if weights.features and not _was_loss("lpips", weights, losses) else "ssim_y"
     if _was_loss(asked, weights, losses):
         raise ConfigError(
             f"gate.perceptual={asked} was, or may have been, what the candidate was trained by "
             f"({', '.join(sorted(losses))}): it would judge itself. Choose another metric, as "
-            "niqe, or name another network by weights.features"
+            "ssim_y, or name another network by weights.features"
         )
     return asked
 

@@ -17,10 +17,10 @@ from ganray.registry import default_registry, require_name
 
 
 class PromoteConfig(Selection):
-    """The promote job: by default the shipped generator, measured on the sample's held-out
+    """The promote job: by default a shipped generator, measured on the sample's held-out
     images, becomes current under the name `sample`."""
 
-    candidate: str = "compact-x2"
+    candidate: str = "photo-x2"
     """File, URI or catalog name of the generator, or `registry:NAME@VERSION`."""
     name: str = "sample"
     """Name that it is promoted under: `restore generator=registry:NAME` takes it from then on."""

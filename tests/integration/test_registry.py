@@ -20,7 +20,6 @@ def promote(folder: Path, candidate: str, *words: str) -> Outcome:
         f"candidate={candidate}",
         "name=photos",
         f"registry={folder}/registry",
-        "gate.perceptual=ssim_y",
         "degradation=bicubic",
         'include=["*chelsea*", "*coffee*"]',
         f"output={folder}/promotion",
@@ -179,7 +178,10 @@ def test_what_is_current_and_gone_is_told_with_the_way_back(tmp_path: Path) -> N
 TRAINING = (
     *("workers.max=0", "patch_pixels=32", "batch_size=2", "degradation=bicubic"),
     *("stages.fidelity.steps=1", "stages.warmup.steps=0", "stages.adversarial.steps=0"),
-    *("stages.fidelity.learning_rate=1e-7", "ema_decay=0", "gate.perceptual=ssim_y"),
+    *(
+        "stages.fidelity.learning_rate=1e-7",
+        "ema_decay=0",
+    ),
 )
 
 

@@ -22,11 +22,11 @@ def trained_by(**objective: Any) -> Checkpoint:
     return replace(tiny(1)[0], training={"config": {"objective": told}})
 
 
-def test_without_weights_a_photograph_is_judged_by_niqe() -> None:
-    assert choose_perceptual("auto", NONE, tiny(1)[0]) == "niqe"
+def test_without_weights_a_photograph_is_judged_by_ssim() -> None:
+    assert choose_perceptual("auto", NONE, tiny(1)[0]) == "ssim_y"
 
 
-def test_bands_that_niqe_does_not_know_are_judged_otherwise() -> None:
+def test_bands_that_ssim_does_not_know_are_judged_otherwise() -> None:
     many = replace(tiny(1)[0], bands=12)
     assert choose_perceptual("auto", NONE, many) == "improvement"
     assert (choose_fidelity(3), choose_fidelity(12)) == ("psnr_y", "psnr_all")
@@ -65,6 +65,6 @@ def test_lpips_does_not_judge_by_a_network_that_may_have_been_the_loss(
     squeezenet: MetricWeights,
 ) -> None:
     candidate = trained_by(texture=0.5, perceptual_weights="another-name.npz")
-    assert choose_perceptual("auto", squeezenet, candidate) == "niqe"
+    assert choose_perceptual("auto", squeezenet, candidate) == "ssim_y"
     with pytest.raises(ConfigError, match="judge itself"):
         choose_perceptual("lpips", squeezenet, candidate)
