@@ -22,6 +22,8 @@ COMMANDS = {
     "promote": "make a generator current if it passes the gate: [CONFIG.yaml] [key=value …]",
     "registry": "generators, versions and what is current: [URI] [--json] [--rollback NAME]",
     "preview": "what a degradation does to images: [CONFIG.yaml] [key=value …]",
+    "compare": "a page that compares files of one picture: A B [C …] [--output page.html]",
+    "explain": "where a generator invents detail, as a page: IMAGE [key=value …]",
     "status": "counts and state of a target: TARGET [--json]",
     "ledger": "one line per input: TARGET [--json]",
     "verify": "audit the archive against a target: TARGET [--json] [--repair]",
@@ -78,6 +80,10 @@ def _command(name: str) -> Callable[[Sequence[str]], int]:
             from ganray.cli.registry import registry as command
         case "preview":
             from ganray.cli.preview import preview as command
+        case "compare":
+            from ganray.cli.compare import compare as command
+        case "explain":
+            from ganray.cli.explain import explain as command
         case "status":
             from ganray.cli.target import status as command
         case "ledger":

@@ -13,7 +13,7 @@ from ganray.pipelines.evaluate_summary import ColumnSummary
 
 MAX_LISTED = 20
 SECONDS_BETWEEN_LINES = 10.0
-LONGEST_NAME = 34
+LONGEST_NAME = 26
 BETTER = {"higher": "higher is better", "lower": "lower is better"}
 JOB = Job(
     name="evaluate",
@@ -62,7 +62,7 @@ class _Lines:
 
 
 def format_table(result: EvaluateResult, config: EvaluateConfig) -> str:
-    """Metric by metric, what every generator reached; lines of at most 96 characters."""
+    """Metric by metric, what every generator reached; lines of at most 100 characters."""
     percent = f"{100 * config.confidence:g} %"
     num_measured = result.num_pairs - result.num_failed
     lines = [
@@ -94,7 +94,7 @@ def _cells(summary: ColumnSummary) -> str:
     cells = f"{summary.mean:>9.4g}"
     if summary.low is not None and summary.high is not None:
         interval = f"{summary.low:.4g} to {summary.high:.4g}"
-        cells += f"  {interval:<19}"
+        cells += f"  {interval:<20}"
     against = summary.against.get(BICUBIC)
     if against is None:
         return cells.rstrip()
@@ -102,7 +102,7 @@ def _cells(summary: ColumnSummary) -> str:
     if against.low is None or against.high is None:
         return cells.rstrip()
     return (
-        f"{cells} {score:>9}  {against.difference:+.3g} ({against.low:+.3g} to {against.high:+.3g})"
+        f"{cells} {score:>5}  {against.difference:+.2g} ({against.low:+.2g} to {against.high:+.2g})"
     )
 
 

@@ -35,7 +35,8 @@ class Grain(ChanceStep):
     sigma: Range
     """Range of the standard deviation at half brightness, for pixels in 0-1."""
     size: PositiveRange = (0.4, 1.0)
-    """Range of the size of clumps: the deviation of a Gaussian, in pixels of the degraded image."""
+    """Range of the size of clumps: the deviation of a Gaussian, in pixels of the degraded image;
+    a clump ends 8 pixels of the reference from its middle."""
     gray_probability: Probability = 0.5
     """How often the grain is the same in all bands, as on black and white film."""
 

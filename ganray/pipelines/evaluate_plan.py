@@ -47,9 +47,9 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluatePlan:
     for name in ("archive", "degraded", "reference"):
         if uri := getattr(config, name):
             require_apart(uri, config.output, names=(name, "output"))
-    files = {name: absolute_generator(name, config.registry) for name in config.generators}
-    checkpoints = {name: load_checkpoint(file) for name, file in files.items()}
-    job = _job(config, files, checkpoints)
+    generators = {name: absolute_generator(name, config.registry) for name in config.generators}
+    checkpoints = {name: load_checkpoint(uri) for name, uri in generators.items()}
+    job = _job(config, generators, checkpoints)
     metrics = require_metrics(config, bands=job.bands)
     if not config.degraded:
         config.degradation.require_fit(scale=job.scale, bands=job.bands)
@@ -75,7 +75,7 @@ def _absolute(config: EvaluateConfig) -> EvaluateConfig:
 
 
 def _job(
-    config: EvaluateConfig, files: dict[str, str], checkpoints: dict[str, Checkpoint]
+    config: EvaluateConfig, generators: dict[str, str], checkpoints: dict[str, Checkpoint]
 ) -> EvaluateJob:
     scales = {checkpoint.scale for checkpoint in checkpoints.values()}
     bands = {checkpoint.bands for checkpoint in checkpoints.values()}
@@ -85,7 +85,7 @@ def _job(
     versions = " ".join(checkpoint.digest for checkpoint in checkpoints.values())
     return EvaluateJob(
         config=config,
-        generators=files,
+        generators=generators,
         scale=scales.pop(),
         bands=bands.pop(),
         digest=f"{__version__} {config.value_digest} {versions}",

@@ -109,7 +109,12 @@ def _sections(found: Findings) -> list[Section]:
 
 
 def _notices(summaries: Summaries) -> tuple[Part, ...]:
-    texts = [s.notice for columns in summaries.values() for s in columns.values() if s.notice]
+    texts = [
+        f"{metric}: {summary.notice}"
+        for columns in summaries.values()
+        for metric, summary in columns.items()
+        if summary.notice
+    ]
     return tuple(Note(text, "bad") for text in dict.fromkeys(texts))
 
 
@@ -118,8 +123,8 @@ def _table(summaries: Summaries) -> Table:
     for metric, first in summaries[BICUBIC].items():
         for name, columns in summaries.items():
             rows.append((f"{metric} {ARROWS[first.better]}", *_cells(name, columns[metric])))
-    headings = ("metric", "generator", "mean", "interval", "images", "gain over bicubic")
-    return table("", (*headings, "interval of it", "won", "lost", "tied"), rows)
+    headings = ("metric", "generator", "mean", "interval", "images", "against bicubic")
+    return table("", (*headings, "interval", "won–lost–tied"), rows)
 
 
 def _cells(name: str, summary: ColumnSummary) -> tuple[str | Cell, ...]:
@@ -129,12 +134,12 @@ def _cells(name: str, summary: ColumnSummary) -> tuple[str | Cell, ...]:
         summary.num_images
     ))  # fmt: skip
     if against is None:
-        return (*cells, *[Cell("", -np.inf)] * 2, *[Cell("", -1)] * 3)
+        return (*cells, *[Cell("", -np.inf)] * 2, Cell("", -1))
     return (
         *cells,
         Cell(f"{against.difference:+.3g}", against.difference),
         _interval(against.low, against.high, signed=True),
-        *(Cell(str(value), value) for value in (against.won, against.lost, against.tied)),
+        Cell(f"{against.won}–{against.lost}–{against.tied}", against.won),
     )
 
 

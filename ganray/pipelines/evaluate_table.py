@@ -45,7 +45,9 @@ class ValueTable:
             if row.reason:
                 self.failed.append((row.number, row.key, row.reason))
             measured = row.values or (None,) * len(self.columns)
-            self._values[:, row.number] = [np.nan if v is None else v for v in measured]
+            self._values[: len(measured), row.number] = [
+                np.nan if v is None else v for v in measured
+            ]
             if row.features:
                 self._keep(row)
         return new

@@ -19,7 +19,7 @@ from ganray.codecs.video import (
     scan_segments,
 )
 from ganray.codecs.video_source import require_av
-from ganray.errors import NotFoundError, UndecodableError
+from ganray.errors import NotFoundError, UndecodableError, UnsupportedImageError
 from ganray.pipelines.restore_orders import SCENES_PREFIX, Film, Pending, RestoreJob, Scene
 from ganray.pipelines.scenes import Call, apply, present
 from ganray.storage import Store
@@ -31,8 +31,14 @@ def find_film_scene(
     """The scene that a film is; its plan is written to the target's staging, or found there.
 
     Raises CodecError for a film that is damaged or that its output's codec does not hold,
-    RestorationError if its bands do not fit the generator.
+    RestorationError if its bands do not fit the generator; UnsupportedImageError if that takes a
+    mask.
     """
+    if job.config.masks:
+        raise UnsupportedImageError(
+            "a film, and a mask of lost pixels is of one image; extract its frames as PNG, each "
+            "with its mask, or restore it by a generator without a mask"
+        )
     config, limit = job.config.video, job.config.limits.pixels
     profile: VideoProfile = call(probe_video, source, config, max_pixels=limit)
     output = VideoOutput(profile, config, job.scale)

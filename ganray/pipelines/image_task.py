@@ -29,6 +29,7 @@ from ganray.pipelines.outcomes import attempt, check_trust, failed_row, restored
 from ganray.pipelines.restore_orders import Outcome, Pending, Reader, Scene, SceneFound
 from ganray.pipelines.restore_tools import RestoreTools
 from ganray.pipelines.scenes import (
+    BYTES_PER_PIXEL,
     Shown,
     describe,
     find_picture_scene,
@@ -40,7 +41,7 @@ from ganray.pipelines.scenes import (
 )
 from ganray.raster.filling import fill
 from ganray.raster.image import Image, Pixels, Profile, empty_pixels
-from ganray.raster.validity import EVERYWHERE, MaskedPixels, Validity, hold, repeat
+from ganray.raster.validity import EVERYWHERE, Mask, MaskedPixels, Validity, hold, repeat
 from ganray.raster.windows import Box, place
 from ganray.restoration.canvas import RestoredWindow, WindowTask
 from ganray.restoration.guard import TrustMeter
@@ -50,9 +51,8 @@ from ganray.restoration.restorer import window_tasks
 SMALL_FILE_BYTES = 2**20
 INDEX_BYTES = 8
 """Row and column of the valid pixel that is nearest."""
-
-BYTES_PER_PIXEL = 8
-"""More than any format needs that is decoded whole: what is larger is not read."""
+MASK_BYTES = 4
+"""Of a mask's pixel, decoded: three bands of 8 bits, and what they say."""
 
 
 class ImageTask:
@@ -73,6 +73,7 @@ class ImageTask:
         self._shown = Shown((), None)
         self._validity = EVERYWHERE
         self._seen: Pixels = np.empty((0, 0, 0), np.uint8)
+        self._lost: Mask | None = None
         self._restored: Pixels | None = None
         self._num_missing = self._num_windows = 0
         self._seam_error: float | None = None
@@ -146,13 +147,17 @@ class ImageTask:
         codec = output_codec(job, profile.codec)
         require_encodable(profile, codec, height * job.scale, width * job.scale)
         if height * width <= job.config.limits.pixels:
-            self.held_bytes = budget.acquire(height * width * pixel_bytes(profile, job.scale))
+            num_bytes = pixel_bytes(profile, job.scale) + (MASK_BYTES if job.config.masks else 0)
+            self.held_bytes = budget.acquire(height * width * num_bytes)
 
     def _show(self, image: Image) -> None:
         """Make of an image what a generator can see: values everywhere, in a type it takes."""
         if self._scene is not None:
             return
         self._shown = present(self.tools.job, image.profile)
+        if self.tools.job.config.masks:
+            _, height, width = image.pixels.shape
+            self._lost = self.tools.masks.whole(self.item.key, height, width)
         self._validity = validity_of(image)
         seen = fill(image.pixels, self._validity.bands(image.pixels, image.mask))
         self._seen = seen.astype(np.float32) if seen.dtype == np.float16 else seen
@@ -168,7 +173,7 @@ class ImageTask:
         self._num_windows = grid.num_windows
         self._seam_error = self.tools.seam_error(is_one_patch=grid.is_one_patch)
         self._meter = TrustMeter(bands)
-        for task in window_tasks(self._seen, grid, None, token=self):
+        for task in window_tasks(self._seen, grid, None, token=self, mask=self._lost):
             yield replace(task, parts=self._shown.parts, ranges=self._shown.ranges)
 
     def collect(self, restored: RestoredWindow) -> bool:
@@ -209,7 +214,7 @@ class ImageTask:
             assert error is not None
             row = failed_row(self.tools.job, self.item, error, self.attempts)
         self._image = self._restored = None
-        self._seen = np.empty((0, 0, 0), np.uint8)
+        self._seen, self._lost = np.empty((0, 0, 0), np.uint8), None
         return replace(row, seconds=self._own_seconds + self.device_seconds)
 
     def abandon(self) -> None:

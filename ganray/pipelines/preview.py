@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from ganray.codecs.catalog import Codecs
@@ -68,6 +68,13 @@ class PreviewConfig(Selection):
     """Of the degradation."""
     output: str = "ganray-output/preview.png"
     """URI or path of the sheet, a PNG."""
+
+    @field_validator("output")
+    @classmethod
+    def _is_png(cls, output: str) -> str:
+        if not output.lower().endswith(".png"):
+            raise ValueError(f"{output} is no name of a PNG, which the sheet is; end it in .png")
+        return output
 
     @property
     def codecs(self) -> Codecs:

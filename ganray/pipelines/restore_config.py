@@ -110,6 +110,11 @@ class RestoreConfig(Selection):
     registry: str = Field(default_factory=default_registry)
     """URI or folder of the registry that `registry:NAME` is looked up in; by default what
     GANRAY_REGISTRY names."""
+    masks: str = ""
+    """URI or folder of masks of lost pixels, for a generator that takes one. A mask has its image's
+    key with the extension .png; that of a TIFF is a TIFF of the same key. It has its image's sides,
+    gray or colours without hue, and is not 0 where a pixel is lost. What is written is the
+    generator's output everywhere, not only there."""
     reading: ReadingConfig = ReadingConfig()
     workers: RestoreWorkersConfig = RestoreWorkersConfig()
     window_pixels: Positive = 2048

@@ -61,6 +61,7 @@ def estimate(plan: RestorePlan) -> str:
     lines = [
         f"source      {config.source}",
         f"target      {config.target}",
+        *([f"masks       {config.masks}"] if config.masks else []),
         f"inputs      {plan.num_listed} listed: {len(plan.pending)} to restore, "
         f"{plan.num_unchanged} unchanged, {len(plan.failed_before) + len(plan.unusable)} failed",
         *_by_suffix(plan),

@@ -26,6 +26,7 @@ from ganray.pipelines.archives import (
     require_apart,
     resolve_archive,
 )
+from ganray.pipelines.masks import require_masks, with_masks
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.restore_orders import ImageOrder, Pending
 from ganray.pipelines.spool import Spool
@@ -104,6 +105,7 @@ def prepare(config: RestoreConfig) -> Preparation:
         update={
             "source": resolve_archive(config.source),
             "target": absolute_uri(config.target),
+            "masks": config.masks and absolute_uri(config.masks),
             "generator": absolute_generator(config.generator, config.registry),
             "registry": absolute_uri(config.registry),
             "reading": _absolute_reading(config.reading, config.registry),
@@ -114,11 +116,7 @@ def prepare(config: RestoreConfig) -> Preparation:
         require_pystac()
     data = read_checkpoint(config.generator, config.reading)
     checkpoint = decode_checkpoint(data, config.generator)
-    if checkpoint.takes_mask:
-        raise ConfigError(
-            f"{config.generator} takes a mask of lost pixels, and an archive holds none; expected "
-            "a generator without one. Restorer.restore(pixels, mask=…) restores a single image"
-        )
+    require_masks(config, takes_mask=checkpoint.takes_mask)
     if next(list_images(open_archive(config.source), config), None) is None:
         raise EmptyArchiveError(
             f"{config.source} holds no image that include and exclude select; check the URI and "
@@ -135,7 +133,7 @@ def plan_restoration(preparation: Preparation) -> RestorePlan:
     rng = random.Random(0)  # noqa: S311 which inputs are measured is no secret
     outputs = _Outputs(config)
     target = open_store(config.target)
-    infos = list_images(open_archive(config.source), config)
+    infos = with_masks(list_images(open_archive(config.source), config), config.masks)
     for info, row in join(infos, read_ledger(config.target)):
         if info is None:
             assert row is not None

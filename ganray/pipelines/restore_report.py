@@ -22,6 +22,7 @@ from ganray.pipelines.restore_findings import (
     TIME_BINS,
     Findings,
     Known,
+    Reason,
     Scope,
     gather_findings,
 )
@@ -40,6 +41,8 @@ HURRIED_SECONDS = 4.0
 """For pictures of a run that was stopped: the machine may be about to go."""
 MOST_REASONS = 25
 NUM_BARS = 32
+INPUTS_PER_BIN = 3
+TIME_UNITS = (("hours", 3600), ("minutes", 60), ("seconds", 1))
 SHOWN_SHARE = 0.995
 """Of the values of a histogram: a single outlier would hide all others."""
 
@@ -140,7 +143,8 @@ def _figures(run: EndedRun) -> Iterator[Figure]:
     if summary.flagged:
         yield Figure(number(summary.flagged), "flagged: beyond a limit of trust")
     yield Figure(scaled(summary.input_pixels, "pixel"), "read")
-    yield Figure(scaled(summary.output_pixels, "pixel"), "written")
+    if summary.output_pixels != summary.input_pixels:
+        yield Figure(scaled(summary.output_pixels, "pixel"), "written")
     yield Figure(duration(summary.seconds), "from start to end")
     yield Figure(duration(summary.worker_seconds), "of workers")
     if config.cost_per_worker_hour:
@@ -156,7 +160,7 @@ def _outcome(run: EndedRun) -> Section:
         Count("failed", counts.failed, "bad"),
         Count("pending", counts.pending, "open"),
     )
-    notes = [Note(notice, "open") for notice in run.summary.notices]
+    notes = [Note(f"{n[:1].upper()}{n[1:]}.", "open") for n in run.summary.notices]
     if run.summary.vanished:
         notes.append(
             Note(
@@ -173,9 +177,8 @@ def _failures(findings: Findings) -> Iterator[Section]:
     if not reasons:
         return
     rows = [
-        (Cell(number(r.number), r.number), r.words, ", ".join(r.keys) + ", …" * (r.number > len(r.keys)))
-        for r in reasons[:MOST_REASONS]
-    ]  # fmt: skip
+        (Cell(number(r.number), r.number), r.words, _examples(r)) for r in reasons[:MOST_REASONS]
+    ]
     left_out = sum(r.number for r in reasons[MOST_REASONS:]) + findings.num_other_reasons
     parts: list[Part] = [table("Failed inputs by reason", ("Inputs", "Reason", "Such as"), rows)]
     if left_out:
@@ -186,6 +189,10 @@ def _failures(findings: Findings) -> Iterator[Section]:
         lead="An input that cannot be restored keeps no output. Its neighbours are not affected. "
         "ganray ledger lists every one with its reason.",
     )
+
+
+def _examples(reason: Reason) -> str:
+    return ", ".join(reason.keys) + ", …" * (reason.number > len(reason.keys))
 
 
 def _read(run: EndedRun, findings: Findings) -> Pictures:
@@ -244,8 +251,14 @@ def _trust(run: EndedRun, findings: Findings) -> Iterator[Section]:
         if fine is None or not fine.sum():
             facts.append((title, "not measured"))
         elif np.count_nonzero(fine) == 1:
-            value = int(fine.argmax()) / FINE_BINS
-            facts.append((title, f"{number(value)} in all, to {1 / FINE_BINS:g}"))
+            bin_number = int(fine.argmax())
+            low, high = number(bin_number / FINE_BINS), number((bin_number + 1) / FINE_BINS)
+            facts.append(
+                (
+                    title,
+                    f"between {low} and {high} in all" if bin_number else f"below {high} in all",
+                )
+            )
         else:
             charts.append(_histogram(title, label, fine, findings.beyond[name], _limit(run, name)))
     if not charts and not facts:
@@ -296,19 +309,16 @@ def _histogram(title: str, label: str, fine: np.ndarray, beyond: int, limit: flo
 
 def _throughput(findings: Findings, run: EndedRun) -> Iterator[Section]:
     seconds = run.summary.seconds
-    if not findings.pixels.any() or seconds <= 0:
+    num_bins = _num_bins(run.summary.inputs.restored)
+    if not findings.pixels.any() or not num_bins:
         return
-    unit, length = next(
-        (name, size)
-        for name, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0))
-        if seconds >= 3 * size or size == 1.0
-    )
-    each = seconds / TIME_BINS
-    middles = (np.arange(TIME_BINS) + 0.5) * each / length
+    unit, length = next((n, size) for n, size in TIME_UNITS if seconds >= 3 * size or size == 1)
+    each = seconds / num_bins
+    pixels = findings.pixels.reshape(num_bins, -1).sum(1)
     chart = line_chart(
         "Restored input pixels per second",
         (f"{unit} since the start", "Mpixel/s"),
-        [Series("input pixels", middles, findings.pixels / each / 1e6)],
+        [Series("input pixels", (np.arange(num_bins) + 0.5) * each / length, pixels / each / 1e6)],
     )
     yield Section(
         "Throughput",
@@ -316,6 +326,13 @@ def _throughput(findings: Findings, run: EndedRun) -> Iterator[Section]:
         lead=f"{scaled(run.summary.input_pixels / seconds, 'pixel/s')} on average, by "
         f"{counted(max(1, run.num_workers), 'worker')}. An input counts when it is recorded, a "
         "large one all at once.",
+    )
+
+
+def _num_bins(num_inputs: int) -> int:
+    """So few that most hold some inputs; none where a line would say nothing."""
+    return max(
+        (n for n in (TIME_BINS, 24, 16, 12, 8) if n * INPUTS_PER_BIN <= num_inputs), default=0
     )
 
 

@@ -77,9 +77,10 @@ def _measure(
     mapping = config.geo.bands if image.profile.codec == RASTER else "all"
     shown = choose_parts(image.profile, mapping, restorer.checkpoint.bands)
     part = _middle(image.pixels)
+    mask = restorer.blank_mask(*part.shape[1:])
     with _timed(clock, "generator"):
         for bands in (piece.bands for piece in shown if piece.treatment == "restore"):
-            restorer.restore(_as_eight_bits(part[list(bands)]))
+            restorer.restore(_as_eight_bits(part[list(bands)]), mask=mask)
     # The middle alone is restored; the time is that of all of it.
     share = part.shape[1] * part.shape[2] / (height * width)
     # Its own pixels take as long as those of an output of the same size.
@@ -125,7 +126,8 @@ def _middle(pixels: Pixels) -> Pixels:
 
 
 def _warm_up(restorer: Restorer) -> None:
-    restorer.restore(np.zeros((restorer.checkpoint.bands, 64, 64), np.float32))
+    black = np.zeros((restorer.checkpoint.bands, 64, 64), np.float32)
+    restorer.restore(black, mask=restorer.blank_mask(64, 64))
 
 
 @contextmanager

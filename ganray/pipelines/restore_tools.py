@@ -13,10 +13,9 @@ import torch
 from ganray import __version__
 from ganray.codecs.catalog import is_tiff, is_video
 from ganray.codecs.files import decode_file
-from ganray.codecs.geo import GeoWindows, read_geo_box
+from ganray.codecs.geo import GeoWindows
 from ganray.codecs.geo_config import GeoConfig
 from ganray.codecs.isolation import IsolatedProcess
-from ganray.codecs.tiff_remote import read_tiff_box
 from ganray.codecs.tiff_windows import TiffWindows
 from ganray.codecs.video import SegmentPlan, VideoSource
 from ganray.codecs.video_sample import sample_frame
@@ -28,12 +27,13 @@ from ganray.errors import (
     StorageError,
 )
 from ganray.models.checkpoint import Checkpoint, decode_checkpoint
+from ganray.pipelines.archive_windows import ArchiveWindows
 from ganray.pipelines.film_files import BeatingStore
 from ganray.pipelines.film_scenes import read_plan
-from ganray.pipelines.restore_orders import Reader, RestoreJob, Scene
+from ganray.pipelines.mask_reader import MaskReader
+from ganray.pipelines.restore_orders import RestoreJob, Scene
 from ganray.pipelines.scenes import present, reader_of
 from ganray.raster.image import FloatPixels, Image, Pixels
-from ganray.raster.validity import MaskedPixels
 from ganray.raster.windows import Box, crop
 from ganray.restoration import Restorer
 from ganray.restoration.generator import Encoding
@@ -62,8 +62,6 @@ class RestoreTools:
         self._isolated = isolated
         self._decoders: list[IsolatedProcess] = []
         self._own = threading.local()
-        self._decoding = threading.Lock()
-        self._decoded: tuple[str, Pixels] | None = None
         self._plan: tuple[str, SegmentPlan] | None = None
 
     @cached_property
@@ -129,44 +127,15 @@ class RestoreTools:
         decoder: IsolatedProcess = self._own.decoder
         return decoder.call(function, *args, **kwargs)
 
-    def window(self, key: str, reader: Reader, box: Box) -> MaskedPixels:
-        """Pixels of a scene inside `box`, and where they are valid: of a TIFF by ranges, of others
-        from a copy that is kept decoded."""
-        if reader == "whole":
-            return MaskedPixels(crop(self.decoded(key), box))
-        if reader == "tiff":
-            return MaskedPixels(self._tiff_window(key, box))
-        if self._isolated:
-            return self.guarded(read_geo_box, self.source.uri, key, box, self.job.config.geo)
-        if getattr(self._own, "raster_key", "") != key:
-            if hasattr(self._own, "raster"):
-                self._own.raster.close()
-            self._own.raster = GeoWindows(self.source, key, self.job.config.geo)
-            self._own.raster_key = key
-        raster: GeoWindows = self._own.raster
-        return raster.read(box)
+    @cached_property
+    def inputs(self) -> ArchiveWindows:
+        """Windows of the archive's images."""
+        return ArchiveWindows(self.source, self.job.config, self.guarded, isolated=self._isolated)
 
-    def _tiff_window(self, key: str, box: Box) -> Pixels:
-        if self._isolated:
-            return self.guarded(read_tiff_box, self.source.uri, key, box)
-        if getattr(self._own, "tiff_key", "") != key:
-            self._own.tiff = TiffWindows(self.source, key)
-            self._own.tiff_key = key
-        picture: TiffWindows = self._own.tiff
-        return picture.read(box)
-
-    def decoded(self, key: str) -> Pixels:
-        """All pixels of a picture; the last one is kept for the windows that follow."""
-        with self._decoding:
-            if self._decoded is None or self._decoded[0] != key:
-                self._decoded = None
-                data = self.source.read(key)
-                config = self.job.config
-                image = self.guarded(
-                    decode_file, key, data, config.codecs, max_pixels=config.limits.pixels
-                )
-                self._decoded = key, image.pixels
-            return self._decoded[1]
+    @cached_property
+    def masks(self) -> MaskReader:
+        """Their masks of lost pixels, where the generator takes some."""
+        return MaskReader(self.job.config, self.guarded, isolated=self._isolated)
 
     def film_source(self, key: str, beat: Callable[[], None]) -> VideoSource:
         """A film, for a codec that `guarded` calls and that may read it from end to end: `beat`

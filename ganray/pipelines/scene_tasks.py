@@ -26,7 +26,7 @@ from ganray.pipelines.restore_tools import RestoreTools
 from ganray.pipelines.scenes import describe, is_tiled, output_codec, scene_layout
 from ganray.raster.filling import fill
 from ganray.raster.image import Image, Pixels, Profile, empty_pixels
-from ganray.raster.validity import EVERYWHERE, MaskedPixels, hold, repeat
+from ganray.raster.validity import EVERYWHERE, Mask, MaskedPixels, hold, repeat
 from ganray.raster.windows import Box, crop, place
 from ganray.restoration.canvas import RestoredWindow, WindowTask
 from ganray.restoration.guard import TrustMeter
@@ -63,6 +63,7 @@ class SceneWindowTask:
         self._staged_bytes = 0
         self._pixels: Pixels | None = None
         self._source: MaskedPixels | None = None
+        self._lost: Mask | None = None
         self._restored: RestoredWindow | None = None
 
     def refuse(self, error: GanrayError) -> None:
@@ -92,10 +93,13 @@ class SceneWindowTask:
         whole = Box(0, 0, scene.height, scene.width)
         # What a pixel in the halo is filled with may lie beyond it.
         box = self._window.read.grow(margin, whole)
-        found = tools.window(scene.item.key, scene.reader, box)
+        found = tools.inputs.read(scene.item.key, scene.reader, box)
         filled = fill(found.pixels, scene.validity.bands(found.pixels, found.mask))
         self._pixels = crop(filled, self._window.read.shift(box.top, box.left))
         self._source = found.crop(self._window.core.shift(box.top, box.left))
+        if tools.job.config.masks:
+            shape = scene.height, scene.width
+            self._lost = tools.masks.window(scene.item.key, shape, self._window.read)
 
     def _find_staged(self) -> int:
         """Bytes of what an earlier run has left of this window; 0 if it is not there or damaged."""
@@ -118,6 +122,7 @@ class SceneWindowTask:
                 token=self,
                 ranges=self.scene.ranges,
                 parts=self.scene.parts,
+                mask=self._lost,
             )
 
     def collect(self, restored: RestoredWindow) -> bool:
@@ -130,7 +135,7 @@ class SceneWindowTask:
         begin = time.perf_counter()
         error = self._error or attempt(self._write)
         self._own_seconds += time.perf_counter() - begin
-        self._pixels = self._restored = self._source = None
+        self._pixels = self._restored = self._source = self._lost = None
         item = self.scene.item
         if error is not None:
             row = failed_row(self.tools.job, item, error, item.attempts + 1)

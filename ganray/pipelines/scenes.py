@@ -8,6 +8,7 @@ from typing import Any
 from ganray.codecs import photo
 from ganray.codecs.files import RASTER, require_encodable, written_format
 from ganray.codecs.geo import describe_geo, is_geo
+from ganray.codecs.geo_config import GeoConfig
 from ganray.codecs.geo_whole import raster_validity
 from ganray.codecs.tiff_remote import describe_tiff
 from ganray.codecs.tiled_tiff import TiffLayout
@@ -18,9 +19,11 @@ from ganray.raster.ranges import ValueRanges, choose_ranges
 from ganray.raster.validity import EVERYWHERE
 from ganray.restoration.canvas import Part
 from ganray.restoration.presentation import choose_parts
-from ganray.storage import Store
+from ganray.storage import ObjectInfo, Store
 
 STAGING_COMPRESSION = "zstd"
+BYTES_PER_PIXEL = 8
+"""More than any format needs that is decoded whole: what is larger is not read."""
 
 Call = Callable[..., Any]
 
@@ -39,9 +42,15 @@ def describe(
     job: RestoreJob, key: str, reader: Reader, call: Call = apply
 ) -> tuple[Profile, int, int]:
     """Profile, height and width of a TIFF that is read by ranges; `call` calls a codec."""
-    uri = job.config.source
+    return describe_in(job.config.source, key, reader, job.config.geo, call)
+
+
+def describe_in(
+    uri: str, key: str, reader: Reader, config: GeoConfig, call: Call
+) -> tuple[Profile, int, int]:
+    """`describe`, of a TIFF in the store of a URI."""
     if reader == "geo":
-        found = call(describe_geo, uri, key, job.config.geo)
+        found = call(describe_geo, uri, key, config)
     else:
         found = call(describe_tiff, uri, key)
     profile, height, width = found
@@ -97,7 +106,7 @@ def _require_whole(job: RestoreJob, height: int, width: int, why: str) -> None:
         )
 
 
-def require_bytes(item: Pending, limit: int, name: str = "limits.bytes") -> None:
+def require_bytes(item: Pending | ObjectInfo, limit: int, name: str = "limits.bytes") -> None:
     """Raise TooLargeError if the file is larger than a limit allows."""
     if item.num_bytes > limit:
         raise TooLargeError(f"{item.num_bytes} bytes; {name} allows {limit}")

@@ -12,6 +12,7 @@ from ganray.errors import NotFoundError, StorageError
 from ganray.ledger import Ledger, LedgerRow, Version
 from ganray.manifest import is_selected, list_images, speakable
 from ganray.pipelines.archives import open_archive
+from ganray.pipelines.masks import with_masks
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.restore_plan import join
 from ganray.pipelines.spool import Spool
@@ -64,7 +65,8 @@ class LatestRun:
         """
         unspeakable: dict[str, ObjectInfo] = {}
         escaped: Spool[LedgerRow] = Spool()
-        infos = _speakable_infos(list_images(archive, self.config), unspeakable)
+        listed = with_masks(list_images(archive, self.config), self.config.masks)
+        infos = _speakable_infos(listed, unspeakable)
         rows = (row for row in Ledger(self.store).scan() if row.state != "pruned")
         for info, row in join(infos, rows):
             if info is None and row is not None and ESCAPED in row.key:

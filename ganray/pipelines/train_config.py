@@ -10,6 +10,7 @@ from ganray.errors import ConfigError
 from ganray.evaluation.weights import MetricWeights
 from ganray.models.catalog import discriminator_stride
 from ganray.models.checkpoint import Checkpoint, build_generator, load_checkpoint
+from ganray.models.transfer import transfer
 from ganray.pipelines.archives import (
     absolute_generator,
     absolute_uri,
@@ -124,7 +125,10 @@ def plan_training(config: TrainConfig) -> TrainPlan:
             require_apart(uri, config.output, names=(name, "output"))
     start = load_checkpoint(config.init_from) if config.init_from else None
     generator = _choose_generator(config, start)
-    _, network = build_generator(generator.architecture, generator.options)
+    built, network = build_generator(generator.architecture, generator.options)
+    if start is not None:
+        # A start of which nothing fits shows here, before any worker starts.
+        transfer(start, built)
     options = network.model_dump(mode="json")
     if config.patch_pixels % options["scale"]:
         raise ConfigError(

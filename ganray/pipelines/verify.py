@@ -3,13 +3,10 @@
 import hashlib
 import json
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from threading import Lock
-from typing import TypeVar
 
 from ganray.claim import claimed
 from ganray.codecs import catalog
@@ -30,6 +27,7 @@ from ganray.errors import (
 from ganray.ledger import Ledger, LedgerRow
 from ganray.manifest import Input, probe_input
 from ganray.models.checkpoint import decode_checkpoint
+from ganray.pipelines.ahead import in_order
 from ganray.pipelines.archives import open_archive
 from ganray.pipelines.film_audit import Shape, input_shape, output_shape
 from ganray.pipelines.restore_config import RestoreConfig
@@ -38,17 +36,12 @@ from ganray.pipelines.restore_plan import unusable_reason
 from ganray.pipelines.status import LatestRun, open_latest_run
 from ganray.storage import ObjectInfo, Store, open_store
 
-READ_THREADS = 8
-PAIRS_AHEAD = 4 * READ_THREADS
 NO_LIMIT = 2**63
 CHUNK_BYTES = 2**23
 LARGE_PIXELS = 2**25
 """Outputs of more pixels are decoded one at a time: several would not fit into memory."""
 LARGE_TIFF_BYTES = 2**20
 """The header of a larger TIFF is read by ranges: it may stand at the file's end."""
-
-PairT = TypeVar("PairT")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -105,9 +98,7 @@ def verify_target(target: str, audit: Audit) -> Iterator[Problem]:
         audit.num_problems += 1
         yield Problem(generator_key, f"no size is compared with its input's: {error}")
     witness = _Witness(run, archive, scale)
-    for failed, problems in _in_order(
-        lambda pair: _audit_pair(witness, *pair), run.joined(archive)
-    ):
+    for failed, problems in in_order(lambda pair: _audit_pair(witness, *pair), run.joined(archive)):
         audit.num_inputs += 1
         audit.num_without += failed
         audit.num_problems += len(problems)
@@ -145,18 +136,6 @@ def _read_scale(run: LatestRun, generator_key: str) -> int:
             "ganray restore again"
         )
     return checkpoint.scale
-
-
-def _in_order(audit: Callable[[PairT], T], pairs: Iterable[PairT]) -> Iterator[T]:
-    """Audit by several threads, in order, a bounded number ahead."""
-    with ThreadPoolExecutor(READ_THREADS) as pool:
-        ahead: deque[Future[T]] = deque()
-        for pair in pairs:
-            ahead.append(pool.submit(audit, pair))
-            if len(ahead) >= PAIRS_AHEAD:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
 
 
 def _audit(witness: _Witness, info: ObjectInfo | None, row: LedgerRow | None) -> Iterator[Problem]:

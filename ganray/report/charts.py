@@ -20,6 +20,7 @@ MOST_POINTS = 600
 MOST_DOTS = 2000
 MOST_MARKS = 60
 NUM_TONES = 6
+LEAST_COUNT = 5
 
 Points = NDArray[np.float64]
 
@@ -112,7 +113,8 @@ def histogram(
     """Bars over bins; `edges` (N+1) bound the `counts` (N), `label` names x with its unit."""
     bounds, numbers = np.asarray(edges, np.float64), np.asarray(counts, np.float64)
     x = Axis(label, float(bounds[0]), float(bounds[-1]))
-    y = axis_over("inputs", numbers, zero=True)
+    # Counts are whole: up to five at least, ticks are too.
+    y = axis_over("inputs", [*numbers, LEAST_COUNT], zero=True)
     left, right, top = x.places(bounds[:-1]), x.places(bounds[1:]), y.places(numbers)
     bars = tuple(
         Shape("bar", _bar(a, b, h), 0, f"{number(low)} to {number(high)}: {number(n)}")

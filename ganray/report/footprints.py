@@ -11,6 +11,7 @@ MOST_POLYGONS = 400
 SIDE = 1000
 LEAST_DEGREES = 0.02
 MARGIN = 0.12
+LEAST_RATIO = 1.6
 WORLD = (-180.0, -90.0, 180.0, 90.0)
 LARGE_SHARE = 0.6
 """A footprint over so much of the world makes the whole world the map."""
@@ -56,7 +57,7 @@ class FootprintMap:
 def footprint_map(caption: str, outlines: Sequence[Outline]) -> FootprintMap:
     """The map that holds all outlines; beyond MOST_POLYGONS the first are drawn."""
     kept = outlines[:MOST_POLYGONS]
-    west, south, east, north = _extent(kept)
+    west, south, east, north = _widened(*_extent(kept))
     x, y = Axis("longitude", west, east), Axis("latitude", south, north)
     return FootprintMap(
         caption=caption,
@@ -93,10 +94,24 @@ def _extent(outlines: Sequence[Outline]) -> tuple[float, float, float, float]:
     )  # fmt: skip
 
 
+def _widened(
+    west: float, south: float, east: float, north: float
+) -> tuple[float, float, float, float]:
+    """The same extent with more to the west and east, where it would be a tall map."""
+    missing = LEAST_RATIO * (north - south) / _shrinking(south, north) - (east - west)
+    if missing <= 0:
+        return west, south, east, north
+    return max(-180.0, west - missing / 2), south, min(180.0, east + missing / 2), north
+
+
 def _ratio(west: float, south: float, east: float, north: float) -> float:
-    """Width over height: degrees of longitude shrink with the latitude. Kept between 1 and 3."""
-    shrunk = (east - west) * max(0.2, cos(radians((south + north) / 2)))
-    return min(3.0, max(1.0, shrunk / (north - south)))
+    """Width over height of a map on which distances are alike both ways, up to 3."""
+    return min(3.0, max(1.0, (east - west) * _shrinking(south, north) / (north - south)))
+
+
+def _shrinking(south: float, north: float) -> float:
+    """Of a degree of longitude, at the middle latitude."""
+    return max(0.2, cos(radians((south + north) / 2)))
 
 
 def _drawn(outline: Outline, x: Axis, y: Axis) -> Drawn:

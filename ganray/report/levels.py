@@ -52,7 +52,7 @@ def find_levels(image: Image, geo: GeoConfig) -> Levels:
         )  # fmt: skip
     low, high = _percentiles(image, bands, each=profile.codec == RASTER)
     is_light = profile.codec in FILM_FORMATS and np.dtype(profile.dtype).kind == "f"
-    said = f"{names}, " * bool(names) + "values between percentiles"
+    said = f"{names}, " * bool(names) + "shown between percentiles of its values"
     return Levels(bands, low, high, DISPLAY_GAMMA if is_light else 1.0, _is_negative(profile), said)
 
 

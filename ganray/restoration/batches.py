@@ -222,8 +222,7 @@ class BatchStream:
     def _account(self, piece: Piece, sums: NDArray[np.float32]) -> None:
         """Add up a piece's figures; again in float32 where half precision was not finite."""
         canvas = piece.canvas
-        samples = piece.kept.num_pixels * len(piece.bands)
-        num_values = samples * self.generator.scale**2
+        num_values = piece.kept.num_pixels * len(piece.bands) * self.generator.scale**2
         if sums[0] and self._generators[piece.part.treatment].dtype_for(piece.encoding):
             canvas.trust.add_non_finite(num_values if piece.counts else 0)
             again = self._try_exactly(piece)
@@ -235,7 +234,8 @@ class BatchStream:
             canvas.count(piece, not_finite())
             return
         if piece.counts:
-            canvas.trust.add_sums(list(piece.bands), sums, samples, num_values)
+            num_samples = piece.num_compared * len(piece.bands)
+            canvas.trust.add_sums(list(piece.bands), sums, num_samples, num_values)
         canvas.count(piece)
 
     def _try_exactly(self, piece: Piece) -> NDArray[np.float32] | str:

@@ -83,10 +83,25 @@ class Piece:
         cut = np.moveaxis(crop(task.pixels, read), 0, -1)
         is_whole = self.bands == tuple(range(cut.shape[-1]))
         samples = cut if is_whole else cut[..., list(self.bands)]
-        if task.mask is None or self.part.treatment != "restore":
+        if self._mask is None:
             return samples
-        mask = np.moveaxis(crop(task.mask[None], read), 0, -1)
+        mask = np.moveaxis(crop(self._mask, read), 0, -1)
         return np.concatenate([samples, mask.astype(samples.dtype)], -1)
+
+    @property
+    def _mask(self) -> NDArray[np.bool_] | None:
+        """The window's mask (1,h,w), for bands that are restored."""
+        mask = self.canvas.task.mask
+        return None if mask is None or self.part.treatment != "restore" else mask[None]
+
+    @property
+    def num_compared(self) -> int:
+        """Pixels that the input has and the result is compared with: what counts, but for what is
+        lost."""
+        if self._mask is None:
+            return self.kept.num_pixels
+        corner = self.canvas.task.window.read
+        return int((~crop(self._mask, self.patch.core.shift(corner.top, corner.left))).sum())
 
     @property
     def encoding(self) -> Encoding:

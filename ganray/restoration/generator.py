@@ -196,7 +196,7 @@ def restore_stored(
     seen = encoding.to_unit(numbers)
     seen = seen.clamp_(0, 1) if encoding.ranges else seen
     restored = generator.run(seen, dtype, mask)
-    sums = _measure(seen, restored, generator.scale, kept)
+    sums = _measure(seen, restored, generator.scale, kept, mask)
     result = restored.clamp(0, 1)
     if encoding.ranges:
         # What the generator changed, added to what there was: exact where it changed nothing, and
@@ -213,11 +213,15 @@ def _repeat(values_BCHW: Tensor, scale: int) -> Tensor:
     return F.interpolate(values_BCHW, scale_factor=scale) if scale > 1 else values_BCHW
 
 
-def _measure(seen: Tensor, restored: Tensor, scale: int, kept: Tensor | Box | None) -> Tensor:
+def _measure(
+    seen: Tensor, restored: Tensor, scale: int, kept: Tensor | Box | None, mask: Tensor | None
+) -> Tensor:
     """`measure`, which is quicker for one box than for many."""
     if not isinstance(kept, Box):
-        return measure(seen, restored, scale, kept)
-    sums = measure(_cut(seen, kept), _cut(restored, kept.scale(scale)), scale)
+        return measure(seen, restored, scale, kept, mask)
+    lost = None if mask is None else _cut(mask, kept)
+    cut = _cut(seen, kept), _cut(restored, kept.scale(scale))
+    sums = measure(*cut, scale, lost_B1HW=lost)
     # Two figures are of all that is read. Any value that is not finite makes a sum that is not.
     whole = (1, 2, 3)
     is_bad = 1 - (restored.sum(whole) * 0).isfinite().float()

@@ -17,9 +17,10 @@ class Trust:
 
     `consistency` is the mean absolute difference between the input and the restoration
     brought back to its resolution by area averaging. `colour_drift` is the largest difference
-    between a band's means before and after. `clipped` is the fraction of values that fell
-    outside 0-1 by more than half a step of 8 bits, and were cut. `non_finite` is the fraction
-    that was computed again in float32: patches some of whose values half precision could not hold.
+    between a band's means before and after. What a mask calls lost counts in neither. `clipped` is
+    the fraction of values that fell outside 0-1 by more than half a step of 8 bits, and were cut.
+    `non_finite` is the fraction that was computed again in float32: patches some of whose values
+    half precision could not hold.
     `span` is how far apart the smallest and the largest value are that the generator saw.
     """
 
@@ -46,7 +47,8 @@ class TrustMeter:
     def add_sums(
         self, bands: list[int], sums: NDArray[np.float32], num_samples: int, num_values: int
     ) -> None:
-        """Account for what `measure` returned for `bands`, all of it finite."""
+        """Account for what `measure` returned for `bands`, all of it finite: `num_samples` of the
+        input were not lost."""
         self._difference += float(sums[1])
         self._clipped += float(sums[2])
         self._drift[bands] += sums[3:-2]
@@ -86,9 +88,11 @@ class TrustMeter:
         }
 
     def result(self) -> Trust:
-        pixels_per_band = self._num_samples / self._drift.size
+        # Where all is lost there is nothing to depart from.
+        num_samples = max(1, self._num_samples)
+        pixels_per_band = num_samples / self._drift.size
         return Trust(
-            consistency=self._difference / self._num_samples,
+            consistency=self._difference / num_samples,
             colour_drift=float(np.abs(self._drift).max()) / pixels_per_band,
             clipped=self._clipped / self._num_values,
             non_finite=self._non_finite / self._num_values,
@@ -97,17 +101,24 @@ class TrustMeter:
 
 
 def measure(
-    degraded_BCHW: Tensor, restored_BCHW: Tensor, scale: int, kept_B4: Tensor | None = None
+    degraded_BCHW: Tensor,
+    restored_BCHW: Tensor,
+    scale: int,
+    kept_B4: Tensor | None = None,
+    lost_B1HW: Tensor | None = None,
 ) -> Tensor:
     """Figures (B,5+C) for a `TrustMeter`: whether any value at all is not finite (else 0), the sums
     of |departure|, of clipped values and of each band's departure, and the smallest and largest
     value that was seen.
 
     `kept_B4` are top, left, bottom and right of what the sums are of, in input pixels; None is
-    all. Arithmetic alone: comparisons take a CPU several times as long.
+    all. `lost_B1HW` is 1 where a pixel of the input was lost, from which nothing can depart.
+    Arithmetic alone: comparisons take a CPU several times as long.
     """
     cut = restored_BCHW.clamp(0, 1)
     departure = shrink(cut, scale) - degraded_BCHW
+    if lost_B1HW is not None:
+        departure = departure * (1 - lost_B1HW)
     # Not a number, or infinite, where the value is.
     excess = (restored_BCHW - cut).abs_()
     clipped = (excess - CLIP_TOLERANCE).sign_().clamp_(min=0)

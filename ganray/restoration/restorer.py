@@ -102,8 +102,9 @@ class Restorer:
 
         The type is kept. One band is restored as gray. `alpha` is the index of an alpha band,
         which is restored as gray beside the colour. `mask` (H,W) is of bool and true where a
-        pixel is lost; a generator that takes a mask needs it, others take none. Raises
-        RestorationError if bands or mask do not fit the generator or the result is not finite.
+        pixel is lost; a generator that takes a mask needs it, others take none. The result is the
+        generator's everywhere, not only there. Raises RestorationError if bands or mask do not
+        fit the generator or the result is not finite.
         """
         return self.restore_with_trust(pixels, alpha=alpha, mask=mask).pixels
 
@@ -138,6 +139,10 @@ class Restorer:
         and only if the generator takes one.
         """
         return BatchStream(self.generator).run(tasks)
+
+    def blank_mask(self, height: int, width: int) -> Mask | None:
+        """A mask that calls nothing lost, for a generator that takes one."""
+        return np.zeros((height, width), np.bool_) if self.checkpoint.takes_mask else None
 
     def grid(self, height: int, width: int) -> Grid:
         """The patches and windows of an image of this size."""

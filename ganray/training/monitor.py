@@ -43,7 +43,7 @@ class StabilityConfig(Section):
 
     enabled: bool = True
     """Watch the training and react; otherwise a value that is not finite ends it."""
-    spike: Annotated[float, Field(gt=1)] = 10.0
+    spike: Annotated[float, Field(gt=1)] = 50.0
     """A gradient of so many times its usual norm is not followed."""
     patience: Annotated[int, Field(ge=1)] = 10
     """Steps in a row, or updates for gradients, that a signal lasts before it is believed."""

@@ -119,9 +119,8 @@ def restore_state(state: TrainingState, data: bytes, source: str) -> None:
     Raises DamagedError if `data` is not whole, CheckpointError if it belongs to other networks.
     """
     require_whole(data, source)
-    payload = memoryview(data)[len(MAGIC) + DIGEST_BYTES :]
     try:
-        saved = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        saved = _decode(data)
         for name in _parts(state):
             getattr(state, name).load_state_dict(saved[name])
         state.step, state.monitor = saved["step"], saved["monitor"]
@@ -130,6 +129,26 @@ def restore_state(state: TrainingState, data: bytes, source: str) -> None:
             f"{source} is no training state of this configuration: {str(error)[:300]}. Choose "
             "another output, or set resume=false to start anew"
         ) from error
+
+
+def restore_discriminator(discriminator: Discriminator, data: bytes, source: str) -> None:
+    """Load the discriminator alone out of what `encode_state` wrote.
+
+    Raises DamagedError if `data` is not whole, CheckpointError if it holds another network.
+    """
+    require_whole(data, source)
+    try:
+        discriminator.load_state_dict(_decode(data)["discriminator"])
+    except _DAMAGE as error:
+        raise CheckpointError(
+            f"{source} holds another discriminator than its config.yaml names: {str(error)[:300]}"
+        ) from error
+
+
+def _decode(data: bytes) -> Snapshot:
+    payload = memoryview(data)[len(MAGIC) + DIGEST_BYTES :]
+    saved: Snapshot = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    return saved
 
 
 def learning_parts(state: TrainingState) -> dict[str, nn.Module | torch.optim.Optimizer]:

@@ -68,7 +68,7 @@ class Settings:
     gamma_end: float
 
 
-PLANE = Settings(Pace(25_000, 2e-3, 0.0, (0.0, 0.99), 128), 0.1, 0.001)
+PLANE = Settings(Pace(25_000, 1e-3, 0.0, (0.0, 0.99), 128), 0.01, 1e-5)
 STACKED = Settings(Pace(50_000, 2e-4, 2e-4, (0.5, 0.999), 64), 1.0, 0.1)
 FILTERS, REDUCED_FILTERS, REDUCED_STEPS = 64, 8, 5000
 NUM_SAMPLES = 26_000

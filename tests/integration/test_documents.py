@@ -11,6 +11,7 @@ import pytest
 from ganray.cli import COMMANDS
 from ganray.config import describe, load_config
 from ganray.pipelines.evaluate_config import EvaluateConfig
+from ganray.pipelines.explain import ExplainConfig
 from ganray.pipelines.preview import PreviewConfig
 from ganray.pipelines.promote_config import PromoteConfig
 from ganray.pipelines.restore_config import RestoreConfig
@@ -30,8 +31,8 @@ JOBS = {
     "shard": ShardConfig,
     "promote": PromoteConfig,
 }
-CONFIGURED = JOBS | {"preview": PreviewConfig}
-WITHOUT_PLAN = ("evaluate", "preview", "promote")
+CONFIGURED = JOBS | {"preview": PreviewConfig, "explain": ExplainConfig}
+WITHOUT_PLAN = ("evaluate", "preview", "explain", "promote")
 
 
 def readme_commands() -> list[str]:

@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ganray.models.catalog import shipped_path
+from ganray.models.checkpoint import Provenance, build_generator, encode_checkpoint
 from tests.integration.command import Outcome, ganray_here
-from tests.integration.pictures import write_pictures
+from tests.integration.pictures import textured, write_pictures
+from tests.unit.codecs.geo_files import geotiff
 
 DONE, FAILED, USAGE, SOME_INPUTS_FAILED = 0, 1, 2, 3
 
@@ -69,12 +72,16 @@ def test_any_number_of_workers_writes_the_same_metrics(tmp_path: Path) -> None:
 
 
 def test_the_table_is_narrow_and_names_every_generator_and_metric(tmp_path: Path) -> None:
-    words = "generators=[compact-x2,photo-x2]", f"output={tmp_path}/o", "workers.max=0"
+    mine = tmp_path / "a-folder-of-a-long-name" / "generator.safetensors"
+    mine.parent.mkdir()
+    mine.write_bytes(shipped_path("photo-x2").read_bytes())
     write_pictures(tmp_path / "archive", 3, side=64)
-    outcome = ganray_here("evaluate", *words, f"archive={tmp_path}/archive", "metrics=psnr_y")
+    words = f"archive={tmp_path}/archive", f"output={tmp_path}/o", "workers.max=0", "shown=0"
+    metrics = "metrics=[psnr_y,consistency]"
+    outcome = ganray_here("evaluate", *words, f"generators=[compact-x2,{mine}]", metrics)
     lines = outcome.output.splitlines()
     assert all(len(line) <= 100 for line in lines if str(tmp_path) not in line)
-    for name in ("psnr_y", "bicubic", "compact-x2", "photo-x2"):
+    for name in ("psnr_y", "consistency", "bicubic", "compact-x2", "generator.safetensors"):
         assert name in outcome.output
 
 
@@ -158,6 +165,39 @@ def test_constant_images_have_values_or_none_and_never_fail(tmp_path: Path) -> N
     assert columns["psnr_rgb"]["mean"] == 100
     assert columns["ms_ssim"]["mean"] is None
     assert columns["ms_ssim"]["per_image"] == {"black.png": None, "white.png": None}
+
+
+def test_degraded_images_alone_are_measured_by_metrics_that_need_no_reference(
+    pairs: Path,
+) -> None:
+    words = f"degraded={pairs}/degraded", f"output={pairs}/out", "workers.max=0"
+    refused = ganray_here("evaluate", *words)
+    assert refused.code == USAGE
+    assert "psnr_y needs references; give reference=" in refused.errors
+    outcome = ganray_here("evaluate", *words, "metrics=[consistency,colour_drift]")
+    assert outcome.code == DONE, outcome.text
+    assert read_metrics(pairs / "out")["compact-x2"]["consistency"]["num_images"] == 2
+    assert "reference</option>" not in (pairs / "out" / "report.html").read_text()
+
+
+def test_images_of_many_bands_are_measured_by_metrics_for_them(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    pixels = np.moveaxis(textured(64, 64, seed=0, bands=5), -1, 0)
+    scene = geotiff(pixels.astype(np.uint16) * 257)
+    (tmp_path / "archive" / "scene.tif").write_bytes(scene)
+    generator, network = build_generator("compact", {"bands": 5, "num_features": 4, "num_convs": 1})
+    data = encode_checkpoint(generator, "compact", network, Provenance("", {}))
+    (tmp_path / "five.safetensors").write_bytes(data)
+    words = f"archive={tmp_path}/archive", f"generators={tmp_path}/five.safetensors"
+    others = f"output={tmp_path}/out", "degradation=bicubic", "workers.max=0"
+    refused = ganray_here("evaluate", *words, *others)
+    assert refused.code == USAGE
+    assert "psnr_y is not for images of 5 bands" in refused.errors
+    outcome = ganray_here("evaluate", *words, *others, "metrics=[psnr_all,sam,ergas]")
+    assert outcome.code == DONE, outcome.text
+    columns = read_metrics(tmp_path / "out")["bicubic"]
+    assert 0 < columns["sam"]["mean"] < 90
+    assert columns["psnr_all"]["num_images"] == columns["ergas"]["num_images"] == 1
 
 
 def test_an_evaluation_that_was_interrupted_goes_on(tmp_path: Path) -> None:

@@ -264,6 +264,8 @@ def test_too_many_failures_stop_the_run(tmp_path: Path) -> None:
     counts = ganray_here("status", f"{tmp_path}/restored", "--json").json["inputs"]
     assert counts["failed"] == 2
     assert counts["pending"] == 3
+    (page,) = (tmp_path / "restored").glob("_ganray/runs/*/report.html")
+    assert "The run ended early: 2 of 5 inputs failed" in page.read_text()
 
 
 def test_the_plan_is_printed_and_nothing_is_written(tmp_path: Path) -> None:
@@ -299,9 +301,15 @@ def test_the_runs_files_stand_in_the_target(tmp_path: Path) -> None:
     write_pictures(tmp_path / "archive", 1)
     target = tmp_path / "restored"
     words = f"source={tmp_path}/archive", f"target={target}", "workers.max=0"
-    assert ganray_here("restore", *words).code == DONE
+    outcome = ganray_here("restore", *words)
+    assert outcome.code == DONE
     (run,) = (target / "_ganray" / "runs").iterdir()
-    assert {path.name for path in run.iterdir()} == {"config.yaml", "summary.json", "events.jsonl"}
+    assert f"report {run}/report.html" in outcome.output
+    page = (run / "report.html").read_text()
+    assert "Every input is restored." in page and page.count("<img") == 2
+    assert {path.name for path in run.iterdir()} == {
+        *("config.yaml", "summary.json", "events.jsonl", "report.html"),
+    }
     assert json.loads((run / "summary.json").read_text())["run_id"] == run.name
     assert len(list((target / "_ganray" / "ledger").rglob("*.parquet"))) == 1
     (found,) = (target / "_ganray" / "generators").glob("*.cpu.json")

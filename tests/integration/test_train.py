@@ -148,6 +148,14 @@ def test_a_generator_that_is_asked_for_starts_from_random_weights(
     assert "adapted" in outcome.output
 
 
+def test_a_start_of_which_nothing_fits_shows_in_the_plan(archive: Path, tmp_path: Path) -> None:
+    words = f"archive={archive}", "generator.architecture=rrdb", "init_from=compact-x2"
+    outcome = ganray_here("train", *words, f"output={tmp_path}/out", "--plan")
+    assert outcome.code == FAILED, outcome.text
+    assert "a weights file of another network: compact" in outcome.text
+    assert not (tmp_path / "out").exists()
+
+
 def test_tensorboard_events_hold_the_losses(archive: Path, tmp_path: Path) -> None:
     assert train(archive, tmp_path / "out", *stages(2, 0, 0), "workers.max=0").code == DONE
     (path,) = (tmp_path / "out" / "tensorboard").iterdir()

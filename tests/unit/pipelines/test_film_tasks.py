@@ -10,7 +10,7 @@ import pytest
 
 from ganray.codecs.tiff_runs import RunSource
 from ganray.codecs.video import StagedFilm, VideoConfig, VideoOutput, VideoSource, join
-from ganray.errors import RestorationError
+from ganray.errors import RestorationError, UnsupportedImageError
 from ganray.pipelines.film_scenes import find_film_scene, read_plan
 from ganray.pipelines.film_tasks import FilmSegmentTask, FrameWindow, choose_frames
 from ganray.pipelines.overlap import Engine
@@ -106,6 +106,16 @@ def find(tools: RestoreTools, key: str) -> Scene:
     info = tools.source.stat(key)
     item = Pending(key, info.etag, info.num_bytes)
     return find_film_scene(tools.job, item, VideoSource(tools.source, key), target=tools.target)
+
+
+def test_a_film_is_refused_where_the_generator_takes_a_mask(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    write_film(tmp_path / "archive" / "film.mp4", WIDE)
+    tools = make_tools(tmp_path)
+    config = tools.job.config.model_copy(update={"masks": str(tmp_path / "masks")})
+    tools.job = replace(tools.job, config=config)
+    with pytest.raises(UnsupportedImageError, match="extract its frames as PNG"):
+        find(tools, "film.mp4")
 
 
 def make_engine(device: Device) -> Engine[Outcome]:

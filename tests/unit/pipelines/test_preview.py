@@ -89,3 +89,8 @@ def test_a_sheet_is_never_written_among_the_images(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="choose another output"):
             run_preview(make_config(tmp_path, output=f"{place}/sheet.png"))
     assert {path.name for path in tmp_path.iterdir()} == {"0.png", "1.png"}
+
+
+def test_a_sheet_is_a_png_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"sheet\.jpg is no name of a PNG"):
+        make_config(tmp_path, output=f"{tmp_path} sheet/sheet.jpg")

@@ -110,6 +110,24 @@ def test_float_noise_beyond_the_range_is_not_counted_as_clipped(
     assert measure(image, np.full((1, 2, 2), value, np.float32), 1).clipped == clipped
 
 
+def test_what_was_lost_counts_in_no_departure() -> None:
+    degraded, restored = noise(3, 6, 7, 0), noise(3, 12, 14, 1)
+    lost = np.zeros((6, 7), bool)
+    lost[2:5, 1:4] = True
+    filled = np.where(lost, shrunk := restored.reshape(3, 6, 2, 7, 2).mean((2, 4)), degraded)
+    pair = torch.from_numpy(degraded)[None], torch.from_numpy(restored)[None]
+    sums = guard.measure(*pair, 2, lost_B1HW=torch.from_numpy(lost)[None, None].float())[0]
+    departure = np.abs(filled - shrunk).sum()
+    assert float(sums[1]) == pytest.approx(departure, rel=1e-5)
+    assert float(guard.measure(*pair, 2)[0][1]) > departure + 1
+
+
+def test_where_all_was_lost_there_is_no_departure() -> None:
+    meter = TrustMeter(3)
+    meter.add_sums([0, 1, 2], np.zeros(8, np.float32), 0, 12)
+    assert (meter.result().consistency, meter.result().colour_drift) == (0, 0)
+
+
 def test_only_what_is_kept_counts() -> None:
     degraded, restored = noise(3, 6, 7, 0), noise(3, 12, 14, 1)
     kept = torch.tensor([[1, 2, 5, 7]])

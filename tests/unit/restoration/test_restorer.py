@@ -384,6 +384,20 @@ def test_a_mask_is_shown_to_the_generator_window_by_window(dtype: str) -> None:
     assert np.abs(found - nothing).max() > 0.01
 
 
+def test_the_figures_of_trust_are_of_what_was_not_lost() -> None:
+    checkpoint = make_checkpoint(mask=True)
+    lost = np.random.default_rng(1).random((47, 60)) < 0.3
+    lost[:20, :20] = True
+    found = tiled(checkpoint).restore_with_trust(noise(3), mask=lost)
+    brought_back = found.pixels.reshape(3, 47, 2, 60, 2).mean((2, 4))
+    departure = (brought_back - noise(3))[:, ~lost]
+    assert found.trust.consistency == pytest.approx(np.abs(departure).mean(), abs=1e-5)
+    drift = np.abs(departure.mean(1)).max()
+    assert found.trust.colour_drift == pytest.approx(drift, abs=1e-5)
+    nothing = tiled(checkpoint).restore_with_trust(noise(3), mask=np.ones_like(lost))
+    assert nothing.trust.consistency == 0
+
+
 def test_a_gray_image_with_alpha_takes_a_mask_too() -> None:
     checkpoint = make_checkpoint(mask=True)
     lost = np.zeros((47, 60), bool)
