@@ -13,18 +13,17 @@ from tests.integration.pictures import write_pictures
 DONE, FAILED, USAGE = 0, 1, 2
 
 
-def promote(folder: Path, candidate: str, *words: str) -> Outcome:
+def promote(folder: Path, candidate: str, registry: str = "") -> Outcome:
     """Ask for a promotion of `candidate`, judged by SSIM on two photographs."""
     return ganray_here(
         "promote",
         f"candidate={candidate}",
         "name=photos",
-        f"registry={folder}/registry",
+        f"registry={registry or folder / 'registry'}",
         "degradation=bicubic",
         'include=["*chelsea*", "*coffee*"]',
         f"output={folder}/promotion",
         "workers.max=0",
-        *words,
     )
 
 
@@ -229,3 +228,19 @@ def test_a_gate_without_images_is_refused_before_the_training_starts(tmp_path: P
     assert outcome.code == USAGE
     assert "no image is held out" in outcome.errors
     assert not (tmp_path / "training").exists()
+
+
+def test_a_registry_in_a_bucket_is_promoted_to_restored_from_and_rolled_back(
+    bucket: str, tmp_path: Path
+) -> None:
+    registry = f"{bucket}/registry"
+    for part in (0.5, 1.0):
+        outcome = promote(tmp_path, weakened(tmp_path, part), registry)
+        assert outcome.code == DONE, outcome.text
+    first, second = list_versions(open_name(registry, "photos"))
+    write_pictures(tmp_path / "archive", 1, side=64)
+    words = f"source={tmp_path}/archive", f"target={tmp_path}/restored", "workers.max=0"
+    outcome = ganray_here("restore", *words, f"registry={registry}", "generator=registry:photos")
+    assert f"/photos/versions/{second}/" in outcome.output, outcome.text
+    back = ganray_here("registry", registry, "--rollback", "photos", "--json").json
+    assert (back["version"], back["replaced"]) == (first, second)
