@@ -19,6 +19,8 @@ COMMANDS = {
     "train": "train a generator: [CONFIG.yaml] [key=value …] [--plan]",
     "shard": "cut an archive into shards to train on: [CONFIG.yaml] [key=value …] [--plan]",
     "evaluate": "measure generators against bicubic: [CONFIG.yaml] [key=value …]",
+    "promote": "make a generator current if it passes the gate: [CONFIG.yaml] [key=value …]",
+    "registry": "generators, versions and what is current: [URI] [--json] [--rollback NAME]",
     "preview": "what a degradation does to images: [CONFIG.yaml] [key=value …]",
     "compare": "a page that compares files of one picture: A B [C …] [--output page.html]",
     "explain": "where a generator invents detail, as a page: IMAGE [key=value …]",
@@ -72,6 +74,10 @@ def _command(name: str) -> Callable[[Sequence[str]], int]:
             from ganray.cli.shard import shard as command
         case "evaluate":
             from ganray.cli.evaluate import evaluate as command
+        case "promote":
+            from ganray.cli.promote import promote as command
+        case "registry":
+            from ganray.cli.registry import registry as command
         case "preview":
             from ganray.cli.preview import preview as command
         case "compare":

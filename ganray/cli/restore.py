@@ -12,6 +12,7 @@ from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.restore_estimate import estimate
 from ganray.pipelines.restore_orders import WindowDone
 from ganray.pipelines.restore_plan import RestorePlan, plan_restoration, prepare
+from ganray.registry import is_reference
 
 MAX_LISTED = 20
 JOB = Job(
@@ -63,6 +64,8 @@ def _plan_line(plan: RestorePlan) -> str:
         parts.append(f"{len(plan.failed_before)} failed earlier")
     parts.append(f"{plan.num_todo} to do")
     line = f"{plan.config.source} → {plan.config.target}: {', '.join(parts)}"
+    if is_reference(plan.preparation.asked):
+        line = f"{plan.preparation.asked} is {plan.config.generator}\n{line}"
     if plan.num_vanished:
         shown = ", ".join(plan.vanished[:3]) + (", …" if plan.num_vanished > 3 else "")
         line += (

@@ -145,6 +145,7 @@ class _Run:
         self.folder.add_event(
             event
             | {"generator": self.job.generator_digest, "workers": self.workers.max}
+            | {"asked": self.plan.preparation.asked, "file": self.plan.config.generator}
             | {"vanished": self.plan.num_vanished, "aborted_uploads": num_aborted}
             | counts
         )

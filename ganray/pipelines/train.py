@@ -20,6 +20,7 @@ from ganray.errors import ConfigError, NotFoundError, RunFailedError
 from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.train_checkpoints import checkpoint_step, list_checkpoints
 from ganray.pipelines.train_config import TrainConfig, TrainPlan
+from ganray.pipelines.train_gate import GATE_FOLDER, pass_gate
 from ganray.pipelines.train_on_ray import train_on_ray
 from ganray.pipelines.train_output import (
     CONFIG_KEY,
@@ -91,6 +92,7 @@ def run_training(plan: TrainPlan, report: Report) -> TrainResult:
     with GracefulStop() as stop, claimed(store, run_id) as claim, Wishes(stop, claim) as wishes:
         start = _prepare_output(plan, store)
         if isinstance(start, TrainResult):
+            pass_gate(plan, store, start.gave_up_at or plan.total_steps, report)
             return start
         # The generator first: from here on, where one stands this training is finished.
         store.delete(GENERATOR_KEY)
@@ -103,6 +105,7 @@ def run_training(plan: TrainPlan, report: Report) -> TrainResult:
         else:
             train_on_ray(plan, course, wishes, stop, start.notes)
         _require_end(course, wishes)
+        pass_gate(plan, store, int(course.last_event["step"]), report)
     return TrainResult(generator, course.steps_done, already_finished=False)
 
 
@@ -162,7 +165,7 @@ def _remove_earlier(config: TrainConfig, store: Store) -> None:
         )
     # Checkpoints last: as long as one stands, so does what it was trained with.
     for prefix in (
-        *(GENERATOR_KEY, METRICS_KEY, EVENTS_KEY, "tensorboard/"),
+        *(GENERATOR_KEY, METRICS_KEY, EVENTS_KEY, "tensorboard/", f"{GATE_FOLDER}/"),
         *("checkpoints/", CONFIG_KEY),
     ):
         with contextlib.suppress(NotFoundError):

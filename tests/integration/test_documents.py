@@ -13,6 +13,7 @@ from ganray.config import describe, load_config
 from ganray.pipelines.evaluate_config import EvaluateConfig
 from ganray.pipelines.explain import ExplainConfig
 from ganray.pipelines.preview import PreviewConfig
+from ganray.pipelines.promote_config import PromoteConfig
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.shard_config import ShardConfig
 from ganray.pipelines.train_config import TrainConfig
@@ -28,9 +29,10 @@ JOBS = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "shard": ShardConfig,
+    "promote": PromoteConfig,
 }
 CONFIGURED = JOBS | {"preview": PreviewConfig, "explain": ExplainConfig}
-WITHOUT_PLAN = ("evaluate", "preview", "explain")
+WITHOUT_PLAN = ("evaluate", "preview", "explain", "promote")
 
 
 def readme_commands() -> list[str]:
