@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ def render(folder: Path) -> list[Manifest]:
 
 def render_overlay(name: str) -> list[Manifest]:
     return render(KUBERAY / "overlays" / name)
+
+
+rendered = cache(render_overlay)
+"""The same for tests that only read it."""
 
 
 def render_composed(folder: Path, components: list[str], resources: list[str]) -> list[Manifest]:

@@ -3,7 +3,6 @@
 import math
 import re
 import shlex
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,10 +26,10 @@ from tests.infra.manifests import (
     pod_templates,
     render_composed,
     render_overlay,
+    rendered,
 )
 from tests.infra.production import CONFIGS
 
-rendered = cache(render_overlay)
 overlays = pytest.mark.parametrize("overlay", OVERLAYS)
 
 
