@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs ganray and what it needs, of constraints.txt's versions, below a prefix.
-#   infra/docker/install.sh PREFIX cuda|cpu
+# Installs ganray and what it needs, of constraints.txt's versions, into an environment.
+#   infra/docker/install.sh ENVIRONMENT/bin/python cuda|cpu
 set -euo pipefail
-prefix=$1
+python=$1
 torch=$2
 constraints=constraints.txt
 index=()
@@ -19,5 +19,5 @@ case $torch in
         exit 2
         ;;
 esac
-python -m pip install --no-cache-dir --disable-pip-version-check --prefix "$prefix" \
+"$python" -m pip install --no-cache-dir --disable-pip-version-check \
     --constraint "$constraints" "${index[@]}" ".[cluster,geo,dicom,video]"

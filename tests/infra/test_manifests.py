@@ -68,9 +68,10 @@ def test_the_workers_that_a_job_asks_for_fit_into_a_group(
     monkeypatch.chdir(ROOT)
     for job in of_kind(rendered(overlay), "RayJob"):
         _, script, *arguments = shlex.split(job["spec"]["entrypoint"])
-        workers = load_config(CONFIGS[Path(script).stem], arguments).workers
-        # A training reserves one CPU more for each worker, for what feeds it.
-        num_cpus = workers.cpus + (Path(script).stem == "train")
+        config = load_config(CONFIGS[Path(script).stem], arguments)
+        workers = config.workers
+        # Beside each worker of a training there is what cuts its patches.
+        num_cpus = workers.cpus + getattr(config, "readers", 0)
         room = sum(
             group["maxReplicas"] * _num_that_fit(group["rayStartParams"], num_cpus, workers.gpus)
             for group in job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
@@ -144,10 +145,11 @@ def test_a_worker_is_drained_within_its_grace_period_by_a_command_that_ray_has(
             hook = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
             drain, _, wait = hook[-1].partition(" && sleep ")
             words = shlex.split(drain)
-            assert words[:2] == ["ray", "drain-node"]
-            with ray_commands.drain_node.make_context("drain-node", words[2:]) as context:
+            assert (words[0], *words[2:4]) == ("timeout", "ray", "drain-node")
+            with ray_commands.drain_node.make_context("drain-node", words[4:]) as context:
                 deadline = context.params["deadline_remaining_seconds"]
-            assert deadline == int(wait) < pod["terminationGracePeriodSeconds"]
+            assert deadline == int(wait)
+            assert int(words[1]) + deadline <= pod["terminationGracePeriodSeconds"]
 
 
 def test_ray_refuses_a_drain_without_its_options() -> None:
