@@ -5,9 +5,12 @@ import shutil
 import subprocess
 import sys
 from fnmatch import fnmatch
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from ganray import __version__
 from tests.infra.manifests import ROOT
@@ -107,3 +110,20 @@ def test_an_unknown_build_is_refused() -> None:
     done = subprocess.run(["bash", INSTALL, "python", "rocm"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "expected cuda or cpu" in done.stderr
+
+
+def test_what_only_the_image_installs_is_pinned_too() -> None:
+    """Ray's `default` extra, of which the tests' own environment has nothing."""
+    pins = {
+        canonicalize_name(line.partition("==")[0])
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    needed = [Requirement(text) for text in metadata.requires("ray") or []]
+    names = {
+        canonicalize_name(requirement.name)
+        for requirement in needed
+        if requirement.marker and requirement.marker.evaluate({"extra": "default"})
+    }
+    assert "opencensus" in names
+    assert names <= pins
