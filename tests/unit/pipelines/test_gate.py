@@ -1,9 +1,9 @@
 """The gate: which candidates may replace what is current, and what the others are told."""
 
 import pytest
-from ganray.pipelines.evaluate_summary import ColumnSummary
 
 from ganray.evaluation.statistics import Comparison
+from ganray.pipelines.evaluate_summary import ColumnSummary
 from ganray.pipelines.gate import (
     CEILINGS,
     Contest,
