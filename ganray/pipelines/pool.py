@@ -105,7 +105,7 @@ def _run_on_ray(
             [{"order": pickle.dumps(order)} for order in orders], override_num_blocks=len(orders)
         )
         outcomes = dataset.map_batches(
-            _PoolActor,
+            GanrayWorker,
             fn_constructor_args=(factory, job, relay.actor),
             batch_size=None,
             compute=ray.data.ActorPoolStrategy(
@@ -117,6 +117,7 @@ def _run_on_ray(
             num_gpus=workers.gpus or None,
             max_task_retries=MAX_TASK_RETRIES,
         )
+        outcomes.set_name(_shown_name(factory))
         try:
             for row in outcomes.iter_rows():
                 yield pickle.loads(row["row"])
@@ -129,8 +130,16 @@ def _run_on_ray(
             ) from error
 
 
-class _PoolActor(Generic[JobT, OrderT, RowT]):
-    """What Ray Data calls: batches of pickled orders in, batches of pickled rows out."""
+def _shown_name(factory: WorkerFactory[JobT, OrderT, RowT]) -> str:
+    """What Ray's dashboard calls the pool's work: ganray-restore of a RestoreWorker."""
+    name: str = getattr(factory, "__name__", "pool")
+    return f"ganray-{name.removesuffix('Worker').lower()}"
+
+
+class GanrayWorker(Generic[JobT, OrderT, RowT]):
+    """What Ray Data calls: batches of pickled orders in, batches of pickled rows out.
+
+    Ray's dashboard shows this name."""
 
     def __init__(
         self, factory: WorkerFactory[JobT, OrderT, RowT], job: JobT, stop_flag: Any

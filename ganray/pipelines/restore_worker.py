@@ -20,6 +20,8 @@ from ganray.ledger import ROWS_PREFIX, Ledger, LedgerRow
 from ganray.pipelines.budget import Clocks
 from ganray.pipelines.film_tasks import FilmAssemblyTask, FilmSegmentTask
 from ganray.pipelines.image_task import ImageTask
+from ganray.pipelines.metrics import Meters
+from ganray.pipelines.metrics_worker import MeteredStore, WorkerMeters, count_retries
 from ganray.pipelines.overlap import Engine, Task
 from ganray.pipelines.pool import TASKS_IN_FLIGHT, WorkerContext
 from ganray.pipelines.restore_orders import (
@@ -34,6 +36,7 @@ from ganray.pipelines.restore_orders import (
     WorkOrder,
 )
 from ganray.pipelines.restore_tools import RestoreTools
+from ganray.pipelines.run_log import log_worker
 from ganray.pipelines.scene_tasks import AssemblyTask, SceneWindowTask
 from ganray.restoration.canvas import RestoredWindow, WindowTask
 
@@ -52,6 +55,14 @@ class RestoreWorker:
         self.context = context
         # In the process itself a crash would end the run; after a crash the culprit is sought.
         self.tools = RestoreTools(job, isolated=context.in_process or context.restarted)
+        meters = Meters()
+        self.meters = WorkerMeters(meters)
+        self.tools.source = MeteredStore(self.tools.source, self.meters)
+        self.tools.target = MeteredStore(self.tools.target, self.meters)
+        if not context.in_process:
+            # As long as the process lives; the driver counts and logs for itself.
+            count_retries(meters)
+            log_worker(job.run_id)
         self.ledger = Ledger(self.tools.target)
         self.engine: Engine[Outcome] = Engine(
             self._restore,
@@ -60,6 +71,7 @@ class RestoreWorker:
             num_writers=job.config.workers.num_writers,
             num_ahead=job.config.workers.num_ahead,
             buffer_bytes=job.config.workers.buffer_bytes,
+            meters=self.meters,
         )
         self._prefix = ""
         self._num_orders = 0
@@ -79,6 +91,7 @@ class RestoreWorker:
         for outcome in run:
             outcomes.append(outcome)
             yield outcome
+        self.meters.flush()
         yield OrderDone(order.name, tuple(self._objects), tuple(outcomes))
 
     def _run(self, order: WorkOrder) -> Iterator[Outcome]:
