@@ -35,13 +35,13 @@ class Metric:
 
 
 RUN_START = Metric(
-    "ganray_run_start_timestamp_seconds", "gauge", "When the run that is going on began.", ("job",)
+    "ganray_run_start_timestamp_seconds", "gauge", "When the run that is going on began.", ("kind",)
 )
 RUN_PROGRESS = Metric(
     "ganray_run_progress_timestamp_seconds",
     "gauge",
     "When the run that is going on last recorded an input, a window or a step.",
-    ("job",),
+    ("kind",),
 )
 INPUTS = Metric("ganray_inputs", "gauge", "Inputs of the run by state.", ("state",))
 FAILURES = Metric(

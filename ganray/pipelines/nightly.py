@@ -8,6 +8,7 @@ import json
 import logging
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -39,7 +40,8 @@ _log = logging.getLogger(__name__)
 class Night:
     """How a night went: what the webhook gets, and what stands beside its last run.
 
-    `inputs` and the rest are of all passes together. Times are in ISO 8601, UTC.
+    `inputs` and the rest are of all passes together; `failures` counts attempts of this night by
+    the class of the error. Times are in ISO 8601, UTC.
     """
 
     outcome: NightOutcome
@@ -205,7 +207,7 @@ def _total(summaries: Sequence[Summary]) -> dict[str, Any]:
     return {
         "run_id": last.run_id,
         "inputs": asdict(replace(last.inputs, restored=restored, unchanged=first.inputs.unchanged)),
-        "failures": last.failures,
+        "failures": dict(sum((Counter(each.failures) for each in summaries), Counter[str]())),
         "retryable": last.retryable,
         "vanished": last.vanished,
         "flagged": sum(summary.flagged for summary in summaries),
