@@ -21,7 +21,7 @@ from ganray.pipelines.metrics import (
     TRAIN_VALUE,
     Meters,
 )
-from ganray.pipelines.metrics_worker import counted_retries
+from ganray.pipelines.metrics_worker import exported
 from ganray.pipelines.summary import InputCounts
 
 TIME_PREFIX = "time_"
@@ -31,25 +31,29 @@ UNKNOWN = "unknown"
 
 
 class RestoreMeters:
-    """The metrics of one restoration, kept by its driver; a context that counts its retries."""
+    """The metrics of one restoration, kept by its driver; a context that exports them."""
 
     def __init__(self, meters: Meters | None = None) -> None:
         self._meters = meters or Meters()
         self._stack = ExitStack()
 
     def __enter__(self) -> "RestoreMeters":
-        self._stack.enter_context(counted_retries(self._meters))
         self._meters.set(RUN_START, time.time(), "restore")
         self.go_on()
+        self._stack.enter_context(exported(self._meters))
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
-        self.flush()
 
     def go_on(self) -> None:
         """Say that the run has come a step further."""
         self._meters.set(RUN_PROGRESS, time.time(), "restore")
+
+    def connected(self, counts: InputCounts) -> None:
+        """Say at once how things stand: workers may take minutes to start."""
+        self.show(counts)
+        self.flush()
 
     def show(self, counts: InputCounts) -> None:
         """Say how many inputs are in which state."""
@@ -72,11 +76,19 @@ class RestoreMeters:
 
 
 class TrainMeters:
-    """The metrics of one training, as its driver hears of it."""
+    """The metrics of one training, as its driver hears of it; a context that exports them."""
 
     def __init__(self, meters: Meters | None = None) -> None:
         self._meters = meters or Meters()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "TrainMeters":
         self._meters.set(RUN_START, time.time(), "train")
+        self._stack.enter_context(exported(self._meters))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def hear(self, line: Mapping[str, Any]) -> None:
         """Take a line of metrics, or an event."""
@@ -85,8 +97,6 @@ class TrainMeters:
             self._meters.add(TRAIN_EVENTS, 1, str(line["event"]))
         else:
             self._take(line)
-        # Lines are seconds apart: none waits for the next.
-        self._meters.flush()
 
     def _take(self, line: Mapping[str, Any]) -> None:
         self._meters.set(TRAIN_STEP, line["step"])

@@ -169,18 +169,14 @@ class RetryCounter(logging.Handler):
             self._meters.add(STORE_RETRIES, 1)
 
 
-def count_retries(meters: Meters) -> RetryCounter:
-    """Count the retries of this process from now on."""
-    counter = RetryCounter(meters)
-    logging.getLogger(RETRY_LOGGER).addHandler(counter)
-    return counter
-
-
 @contextmanager
-def counted_retries(meters: Meters) -> Iterator[None]:
-    """Count the retries of this process meanwhile."""
-    counter = count_retries(meters)
+def exported(meters: Meters) -> Iterator[None]:
+    """Export a process's metrics meanwhile, the retries of its stores among them."""
+    counter = RetryCounter(meters)
+    logger = logging.getLogger(RETRY_LOGGER)
+    logger.addHandler(counter)
     try:
-        yield
+        with meters.exporting():
+            yield
     finally:
-        logging.getLogger(RETRY_LOGGER).removeHandler(counter)
+        logger.removeHandler(counter)

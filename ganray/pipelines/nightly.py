@@ -122,9 +122,8 @@ def _run_exported(
     """Run the passes, and say on the cluster, if there is one, when the night began and ended."""
     meters = Meters()
     outcome: NightOutcome = "failed"
-    with shared_cluster(config.workers):
+    with shared_cluster(config.workers), meters.exporting():
         meters.set(NIGHT_START, time.time())
-        meters.flush()
         try:
             _run_passes(config, listener, stop, results)
             outcome = _state_of(results[-1])
@@ -133,7 +132,6 @@ def _run_exported(
             raise
         finally:
             meters.set(NIGHT_END, time.time(), outcome)
-            meters.flush()
 
 
 def _run_passes(

@@ -178,7 +178,7 @@ class _Run:
                 if workers.max:
                     num_cpus = self.workers.max * self.workers.cpus
                     cluster.enter_context(ray_cluster(workers, num_cpus))
-                    self.meters.show(self.summary.inputs)
+                    self.meters.connected(self.summary.inputs)
                     cluster.callback(self.meters.flush)
                 yield from run_pool(RestoreWorker, self.job, orders, workers, stop)
 

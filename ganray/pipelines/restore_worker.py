@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import chain
 
 import torch
@@ -21,7 +22,7 @@ from ganray.pipelines.budget import Clocks
 from ganray.pipelines.film_tasks import FilmAssemblyTask, FilmSegmentTask
 from ganray.pipelines.image_task import ImageTask
 from ganray.pipelines.metrics import Meters
-from ganray.pipelines.metrics_worker import MeteredStore, WorkerMeters, count_retries
+from ganray.pipelines.metrics_worker import MeteredStore, WorkerMeters, exported
 from ganray.pipelines.overlap import Engine, Task
 from ganray.pipelines.pool import TASKS_IN_FLIGHT, WorkerContext
 from ganray.pipelines.restore_orders import (
@@ -59,9 +60,10 @@ class RestoreWorker:
         self.meters = WorkerMeters(meters)
         self.tools.source = MeteredStore(self.tools.source, self.meters)
         self.tools.target = MeteredStore(self.tools.target, self.meters)
+        self._shell = ExitStack()
         if not context.in_process:
-            # As long as the process lives; the driver counts and logs for itself.
-            count_retries(meters)
+            # The driver exports and logs for itself.
+            self._shell.enter_context(exported(meters))
             log_worker(job.run_id)
         self.ledger = Ledger(self.tools.target)
         self.engine: Engine[Outcome] = Engine(
@@ -91,6 +93,7 @@ class RestoreWorker:
         for outcome in run:
             outcomes.append(outcome)
             yield outcome
+        # After its last order Ray ends a worker without a word.
         self.meters.flush()
         yield OrderDone(order.name, tuple(self._objects), tuple(outcomes))
 
@@ -98,6 +101,7 @@ class RestoreWorker:
         return self.engine.run(self._tasks(order), self.context.stop)
 
     def close(self) -> None:
+        self._shell.close()
         self.engine.close()
         self.tools.close()
 

@@ -106,12 +106,13 @@ def run_training(plan: TrainPlan, report: Report) -> TrainResult:
         store.delete(GENERATOR_KEY)
         store.write(CONFIG_KEY, to_yaml(config).encode())
         course = Course(report, start.step, run_id)
-        if config.workers.max == 0:
-            share = Share(0, 1, config.batch_size)
-            link = Link(course.hear, wishes.wish)
-            run_worker(plan, WorkerPlace(share, _local_device(), link), start.notes)
-        else:
-            train_on_ray(plan, course, wishes, stop, start.notes)
+        with course.meters:
+            if config.workers.max == 0:
+                share = Share(0, 1, config.batch_size)
+                link = Link(course.hear, wishes.wish)
+                run_worker(plan, WorkerPlace(share, _local_device(), link), start.notes)
+            else:
+                train_on_ray(plan, course, wishes, stop, start.notes)
         _require_end(course, wishes)
     return TrainResult(generator, course.steps_done, already_finished=False)
 

@@ -98,6 +98,9 @@ def test_promtool_finds_the_rules_sound_and_raised_when_they_should_be() -> None
 def test_every_alert_has_a_case_that_raises_it() -> None:
     cases = yaml.safe_load((ROOT / "tests/infra/alerts_test.yaml").read_text())["tests"]
     raised = {
-        case["alertname"] for test in cases for case in test["alert_rule_test"] if case["exp_alerts"]
+        case["alertname"]
+        for test in cases
+        for case in test["alert_rule_test"]
+        if case["exp_alerts"]
     }
     assert raised == {rule["alert"] for rule in RULES}
