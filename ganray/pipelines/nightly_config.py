@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ganray.pipelines.nightly_deadline import check_deadline
 from ganray.pipelines.restore_config import RestoreConfig
@@ -46,20 +46,21 @@ class NightlyConfig(RestoreConfig):
         try:
             if timezone:
                 ZoneInfo(timezone)
-        except (OSError, ValueError) as error:
+        except (KeyError, OSError, ValueError) as error:
             raise ValueError(
                 f"unknown time zone {timezone!r}; expected a name such as Europe/Berlin. Where the "
                 "machine has no database of them: pip install tzdata"
             ) from error
         return timezone
 
-    @field_validator("webhook")
-    @classmethod
-    def _is_a_webhook(cls, webhook: str) -> str:
-        if webhook and not webhook.startswith("$") and not is_web_address(webhook):
-            # Without the URL itself, which may be a secret.
-            raise ValueError("expected an http:// or https:// URL, or $NAME of a variable with one")
-        return webhook
+    @model_validator(mode="after")
+    def _has_a_webhook(self) -> "NightlyConfig":
+        # Of the whole model: the fault of a field shows its value, and this one is a secret.
+        if self.webhook and self.webhook[0] != "$" and not is_web_address(self.webhook):
+            raise ValueError(
+                "webhook: expected an http:// or https:// URL, or $NAME of a variable with one"
+            )
+        return self
 
     @property
     def restoration(self) -> RestoreConfig:
@@ -71,5 +72,8 @@ class NightlyConfig(RestoreConfig):
 
 def is_web_address(url: str) -> bool:
     """Whether a URL is one that can be posted to."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
     return parts.scheme in ("http", "https") and bool(parts.hostname)
