@@ -10,6 +10,7 @@ import pickle
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -144,7 +145,10 @@ class GanrayWorker(Generic[JobT, OrderT, RowT]):
     def __init__(
         self, factory: WorkerFactory[JobT, OrderT, RowT], job: JobT, stop_flag: Any
     ) -> None:
-        restarted = ray.get_runtime_context().was_current_actor_reconstructed
+        with warnings.catch_warnings():
+            # Ray warns of its own use of an old name, in the log of every job.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            restarted = ray.get_runtime_context().was_current_actor_reconstructed
         self.stopped = _RemoteFlag(stop_flag)
         # Sent to a worker itself by the hook of a node that is about to be taken away.
         self.leaving = GracefulStop()

@@ -144,6 +144,7 @@ class _Run:
     def _begin(self) -> None:
         # The claim says that nobody else is at work: these are what a killed run left behind.
         num_aborted = self.target.abort_unfinished()
+        self.meters.show(self.summary.inputs)
         self.folder.write_config(to_yaml(self.plan.config))
         self.target.write(self.job.generator_key, self.plan.preparation.checkpoint_bytes)
         event = {"event": "planned", "time": self.job.started_at}

@@ -10,6 +10,7 @@ import yaml
 from ganray import __version__
 from ganray.config import load_config
 from ganray.pipelines.evaluate import EvaluateConfig
+from ganray.pipelines.nightly_config import NightlyConfig
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.shard_config import ShardConfig
 from ganray.pipelines.train_config import TrainConfig
@@ -20,6 +21,7 @@ CONFIGS = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "shard": ShardConfig,
+    "nightly": NightlyConfig,
 }
 MANIFESTS = sorted((ROOT / "infra" / "kuberay").glob("*.yaml"))
 

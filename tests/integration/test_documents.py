@@ -11,6 +11,7 @@ import pytest
 from ganray.cli import COMMANDS
 from ganray.config import describe, load_config
 from ganray.pipelines.evaluate import EvaluateConfig
+from ganray.pipelines.nightly_config import NightlyConfig
 from ganray.pipelines.preview import PreviewConfig
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.shard_config import ShardConfig
@@ -27,6 +28,7 @@ JOBS = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "shard": ShardConfig,
+    "nightly": NightlyConfig,
 }
 CONFIGURED = JOBS | {"preview": PreviewConfig}
 WITHOUT_PLAN = ("evaluate", "preview")
@@ -76,7 +78,8 @@ def test_every_command_is_documented_in_the_readme() -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "DESIGN.md", "CONTRIBUTING.md", "infra/README.md"]
+    "document",
+    ["README.md", "DESIGN.md", "CONTRIBUTING.md", "infra/README.md", "infra/monitoring/README.md"],
 )
 def test_every_link_to_a_file_leads_to_one(document: str) -> None:
     path = ROOT / document
