@@ -17,6 +17,8 @@ import torch
 from ganray.claim import claimed
 from ganray.config import to_yaml
 from ganray.errors import ConfigError, NotFoundError, RunFailedError
+from ganray.pipelines.metrics_run import TrainMeters
+from ganray.pipelines.run_log import log_run
 from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.train_checkpoints import checkpoint_step, list_checkpoints
 from ganray.pipelines.train_config import TrainConfig, TrainPlan
@@ -62,8 +64,10 @@ class Course:
 
     report: Report
     stored_step: int
+    run_id: str = ""
     first_step: int | None = None
     last_event: Mapping[str, Any] = field(default_factory=dict)
+    meters: TrainMeters = field(default_factory=TrainMeters)
 
     @property
     def steps_done(self) -> int:
@@ -77,6 +81,7 @@ class Course:
             self.last_event = line
         if line.get("event") == "checkpoint":
             self.stored_step = int(line["step"])
+        self.meters.hear(line)
         self.report(line)
 
 
@@ -89,7 +94,12 @@ def run_training(plan: TrainPlan, report: Report) -> TrainResult:
     config = plan.config
     generator, store = join_uri(config.output, GENERATOR_KEY), open_store(config.output)
     run_id = f"train-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-    with GracefulStop() as stop, claimed(store, run_id) as claim, Wishes(stop, claim) as wishes:
+    with (
+        GracefulStop() as stop,
+        log_run(run_id),
+        claimed(store, run_id) as claim,
+        Wishes(stop, claim) as wishes,
+    ):
         start = _prepare_output(plan, store)
         if isinstance(start, TrainResult):
             pass_gate(plan, store, start.gave_up_at or plan.total_steps, report)
@@ -97,13 +107,14 @@ def run_training(plan: TrainPlan, report: Report) -> TrainResult:
         # The generator first: from here on, where one stands this training is finished.
         store.delete(GENERATOR_KEY)
         store.write(CONFIG_KEY, to_yaml(config).encode())
-        course = Course(report, start.step)
-        if config.workers.max == 0:
-            share = Share(0, 1, config.batch_size)
-            link = Link(course.hear, wishes.wish)
-            run_worker(plan, WorkerPlace(share, _local_device(), link), start.notes)
-        else:
-            train_on_ray(plan, course, wishes, stop, start.notes)
+        course = Course(report, start.step, run_id)
+        with course.meters:
+            if config.workers.max == 0:
+                share = Share(0, 1, config.batch_size)
+                link = Link(course.hear, wishes.wish)
+                run_worker(plan, WorkerPlace(share, _local_device(), link), start.notes)
+            else:
+                train_on_ray(plan, course, wishes, stop, start.notes)
         _require_end(course, wishes)
         pass_gate(plan, store, int(course.last_event["step"]), report)
     return TrainResult(generator, course.steps_done, already_finished=False)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ganray.pipelines.evaluate_config import EvaluateConfig
+from ganray.pipelines.nightly_config import NightlyConfig
 from ganray.pipelines.promote_config import PromoteConfig
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.shard_config import ShardConfig
@@ -15,6 +16,7 @@ CONFIGS = {
     "evaluate": EvaluateConfig,
     "shard": ShardConfig,
     "promote": PromoteConfig,
+    "nightly": NightlyConfig,
 }
 
 

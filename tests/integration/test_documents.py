@@ -12,6 +12,7 @@ from ganray.cli import COMMANDS
 from ganray.config import describe, load_config
 from ganray.pipelines.evaluate_config import EvaluateConfig
 from ganray.pipelines.explain import ExplainConfig
+from ganray.pipelines.nightly_config import NightlyConfig
 from ganray.pipelines.preview import PreviewConfig
 from ganray.pipelines.promote_config import PromoteConfig
 from ganray.pipelines.restore_config import RestoreConfig
@@ -30,6 +31,7 @@ JOBS = {
     "evaluate": EvaluateConfig,
     "shard": ShardConfig,
     "promote": PromoteConfig,
+    "nightly": NightlyConfig,
 }
 CONFIGURED = JOBS | {"preview": PreviewConfig, "explain": ExplainConfig}
 WITHOUT_PLAN = ("evaluate", "preview", "explain", "promote")
@@ -79,7 +81,8 @@ def test_every_command_is_documented_in_the_readme() -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "DESIGN.md", "CONTRIBUTING.md", "infra/README.md"]
+    "document",
+    ["README.md", "DESIGN.md", "CONTRIBUTING.md", "infra/README.md", "infra/monitoring/README.md"],
 )
 def test_every_link_to_a_file_leads_to_one(document: str) -> None:
     path = ROOT / document
