@@ -94,5 +94,5 @@ def test_an_evaluation_runs(tmp_path: Path) -> None:
     """There is no plan of one; on two small pictures it takes no time."""
     write_pictures(tmp_path / "in", 2, side=176)
     words = [f"archive={tmp_path}/in", f"output={tmp_path}/out", "generators=compact-x2"]
-    plan("evaluate", *words, "workers={max: 0}")
+    plan("evaluate", *words, "workers.max=0", "metrics=[psnr_y]", "weights={}")
     assert (tmp_path / "out" / "metrics.json").is_file()
