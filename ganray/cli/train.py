@@ -102,6 +102,8 @@ def event_line(event: Mapping[str, Any]) -> str:
                     *(f"  {reason}" for reason in event["reasons"]),
                 ]
             )
+        case "report_failed":
+            return f"warning: report.html was not written: {event['cause']}"
         case "compared" if event["validation_psnr_y"] is None:
             return (
                 "warning: the generator's results on the validation images are not finite, worse "

@@ -20,7 +20,7 @@ EXPORT_SECONDS = 2.0
 window, and a gauge that was not set anew for 20 s is no longer served."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Metric:
     """One metric; `name` is as ganray says it. A histogram has `buckets`, by their upper ends."""
 

@@ -31,6 +31,8 @@ from ganray.pipelines.train_output import (
     METRICS_KEY,
     Report,
 )
+from ganray.pipelines.train_pictures import PREFIX as PICTURES
+from ganray.pipelines.train_report import REPORT_KEY, TrainReporter
 from ganray.pipelines.train_resume import compare_configs, finished_step, read_if_there
 from ganray.pipelines.train_signals import Link, Wishes
 from ganray.pipelines.train_worker import WorkerPlace, run_worker
@@ -64,6 +66,7 @@ class Course:
 
     report: Report
     stored_step: int
+    reporter: TrainReporter
     run_id: str = ""
     first_step: int | None = None
     last_event: Mapping[str, Any] = field(default_factory=dict)
@@ -81,6 +84,7 @@ class Course:
             self.last_event = line
         if line.get("event") == "checkpoint":
             self.stored_step = int(line["step"])
+            self.reporter.note_checkpoint()
         self.meters.hear(line)
         self.report(line)
 
@@ -107,16 +111,17 @@ def run_training(plan: TrainPlan, report: Report) -> TrainResult:
         # The generator first: from here on, where one stands this training is finished.
         store.delete(GENERATOR_KEY)
         store.write(CONFIG_KEY, to_yaml(config).encode())
-        course = Course(report, start.step, run_id)
-        with course.meters:
+        reporter = TrainReporter(plan, store, report, lambda: wishes.wish().may_write)
+        course = Course(report, start.step, reporter, run_id)
+        with reporter.at_the_end(), course.meters:
             if config.workers.max == 0:
                 share = Share(0, 1, config.batch_size)
                 link = Link(course.hear, wishes.wish)
                 run_worker(plan, WorkerPlace(share, _local_device(), link), start.notes)
             else:
                 train_on_ray(plan, course, wishes, stop, start.notes)
-        _require_end(course, wishes)
-        pass_gate(plan, store, int(course.last_event["step"]), report)
+            _require_end(course, wishes)
+            pass_gate(plan, store, int(course.last_event["step"]), report)
     return TrainResult(generator, course.steps_done, already_finished=False)
 
 
@@ -176,7 +181,8 @@ def _remove_earlier(config: TrainConfig, store: Store) -> None:
         )
     # Checkpoints last: as long as one stands, so does what it was trained with.
     for prefix in (
-        *(GENERATOR_KEY, METRICS_KEY, EVENTS_KEY, "tensorboard/", f"{GATE_FOLDER}/"),
+        *(GENERATOR_KEY, METRICS_KEY, EVENTS_KEY, REPORT_KEY, "tensorboard/"),
+        *(f"{GATE_FOLDER}/", PICTURES),
         *("checkpoints/", CONFIG_KEY),
     ):
         with contextlib.suppress(NotFoundError):

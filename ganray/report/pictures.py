@@ -96,6 +96,8 @@ class Strip:
     spots: tuple[Spot, ...] = ()
     notes: tuple[str, ...] = ()
     missing: tuple[Missing, ...] = ()
+    right: int = -1
+    """Which state is seen to the right of the slider at first."""
     template: ClassVar[str] = "strip.html"
 
     @property

@@ -91,8 +91,9 @@ def test_shards_are_planned(tmp_path: Path) -> None:
 
 
 def test_an_evaluation_runs(tmp_path: Path) -> None:
-    """There is no plan of one; on two small pictures it takes no time."""
+    """There is no plan of one; on two small pictures it takes no time. Weights are the user's."""
     write_pictures(tmp_path / "in", 2, side=176)
     words = [f"archive={tmp_path}/in", f"output={tmp_path}/out", "generators=compact-x2"]
-    plan("evaluate", *words, "workers.max=0", "metrics=[psnr_y]", "weights={}")
+    words += ["weights={}", "metrics=[psnr_y, ssim_y, ms_ssim, niqe, consistency, hallucination]"]
+    plan("evaluate", *words, "workers={max: 0}")
     assert (tmp_path / "out" / "metrics.json").is_file()
