@@ -10,6 +10,7 @@ import pickle
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -105,7 +106,7 @@ def _run_on_ray(
             [{"order": pickle.dumps(order)} for order in orders], override_num_blocks=len(orders)
         )
         outcomes = dataset.map_batches(
-            _PoolActor,
+            GanrayWorker,
             fn_constructor_args=(factory, job, relay.actor),
             batch_size=None,
             compute=ray.data.ActorPoolStrategy(
@@ -117,6 +118,7 @@ def _run_on_ray(
             num_gpus=workers.gpus or None,
             max_task_retries=MAX_TASK_RETRIES,
         )
+        outcomes.set_name(_shown_name(factory))
         try:
             for row in outcomes.iter_rows():
                 yield pickle.loads(row["row"])
@@ -129,13 +131,24 @@ def _run_on_ray(
             ) from error
 
 
-class _PoolActor(Generic[JobT, OrderT, RowT]):
-    """What Ray Data calls: batches of pickled orders in, batches of pickled rows out."""
+def _shown_name(factory: WorkerFactory[JobT, OrderT, RowT]) -> str:
+    """What Ray's dashboard calls the pool's work: ganray-restore of a RestoreWorker."""
+    name: str = getattr(factory, "__name__", "pool")
+    return f"ganray-{name.removesuffix('Worker').lower()}"
+
+
+class GanrayWorker(Generic[JobT, OrderT, RowT]):
+    """What Ray Data calls: batches of pickled orders in, batches of pickled rows out.
+
+    Ray's dashboard shows this name."""
 
     def __init__(
         self, factory: WorkerFactory[JobT, OrderT, RowT], job: JobT, stop_flag: Any
     ) -> None:
-        restarted = ray.get_runtime_context().was_current_actor_reconstructed
+        with warnings.catch_warnings():
+            # Ray warns of its own use of an old name, in the log of every job.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            restarted = ray.get_runtime_context().was_current_actor_reconstructed
         self.stopped = _RemoteFlag(stop_flag)
         # Sent to a worker itself by the hook of a node that is about to be taken away.
         self.leaving = GracefulStop()

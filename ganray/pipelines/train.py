@@ -17,9 +17,12 @@ import torch
 from ganray.claim import claimed
 from ganray.config import to_yaml
 from ganray.errors import ConfigError, NotFoundError, RunFailedError
+from ganray.pipelines.metrics_run import TrainMeters
+from ganray.pipelines.run_log import log_run
 from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.train_checkpoints import checkpoint_step, list_checkpoints
 from ganray.pipelines.train_config import TrainConfig, TrainPlan
+from ganray.pipelines.train_gate import GATE_FOLDER, pass_gate
 from ganray.pipelines.train_on_ray import train_on_ray
 from ganray.pipelines.train_output import (
     CONFIG_KEY,
@@ -66,8 +69,10 @@ class Course:
     report: Report
     stored_step: int
     reporter: TrainReporter
+    run_id: str = ""
     first_step: int | None = None
     last_event: Mapping[str, Any] = field(default_factory=dict)
+    meters: TrainMeters = field(default_factory=TrainMeters)
 
     @property
     def steps_done(self) -> int:
@@ -82,6 +87,7 @@ class Course:
         if line.get("event") == "checkpoint":
             self.stored_step = int(line["step"])
             self.reporter.note_checkpoint()
+        self.meters.hear(line)
         self.report(line)
 
 
@@ -94,16 +100,24 @@ def run_training(plan: TrainPlan, report: Report) -> TrainResult:
     config = plan.config
     generator, store = join_uri(config.output, GENERATOR_KEY), open_store(config.output)
     run_id = f"train-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-    with GracefulStop() as stop, claimed(store, run_id) as claim, Wishes(stop, claim) as wishes:
+    with (
+        GracefulStop() as stop,
+        log_run(run_id),
+        claimed(store, run_id) as claim,
+        Wishes(stop, claim) as wishes,
+    ):
         start = _prepare_output(plan, store)
+        reporter = TrainReporter(plan, store, report, lambda: wishes.wish().may_write)
         if isinstance(start, TrainResult):
+            pass_gate(plan, store, start.gave_up_at or plan.total_steps, report)
+            if config.gate.name:
+                reporter.write()
             return start
         # The generator first: from here on, where one stands this training is finished.
         store.delete(GENERATOR_KEY)
         store.write(CONFIG_KEY, to_yaml(config).encode())
-        reporter = TrainReporter(plan, store, report, lambda: wishes.wish().may_write)
-        course = Course(report, start.step, reporter)
-        with reporter.at_the_end():
+        course = Course(report, start.step, reporter, run_id)
+        with reporter.at_the_end(), course.meters:
             if config.workers.max == 0:
                 share = Share(0, 1, config.batch_size)
                 link = Link(course.hear, wishes.wish)
@@ -111,6 +125,7 @@ def run_training(plan: TrainPlan, report: Report) -> TrainResult:
             else:
                 train_on_ray(plan, course, wishes, stop, start.notes)
             _require_end(course, wishes)
+            pass_gate(plan, store, int(course.last_event["step"]), report)
     page = join_uri(config.output, REPORT_KEY) if reporter.is_written else ""
     return TrainResult(generator, course.steps_done, already_finished=False, report=page)
 
@@ -171,7 +186,8 @@ def _remove_earlier(config: TrainConfig, store: Store) -> None:
         )
     # Checkpoints last: as long as one stands, so does what it was trained with.
     for prefix in (
-        *(GENERATOR_KEY, METRICS_KEY, EVENTS_KEY, REPORT_KEY, "tensorboard/", PICTURES),
+        *(GENERATOR_KEY, METRICS_KEY, EVENTS_KEY, REPORT_KEY, "tensorboard/"),
+        *(f"{GATE_FOLDER}/", PICTURES),
         *("checkpoints/", CONFIG_KEY),
     ):
         with contextlib.suppress(NotFoundError):

@@ -14,9 +14,11 @@ from typing import Any
 
 from ganray import __version__
 from ganray.config import to_yaml
+from ganray.pipelines.promote import GATE_KEY
 from ganray.pipelines.train_charts import bicubic, course_charts, stages_of, validation_charts
 from ganray.pipelines.train_config import TrainPlan
 from ganray.pipelines.train_events import MOST_TOLD, Happening, happenings, marks_of
+from ganray.pipelines.train_gate import GATE_FOLDER
 from ganray.pipelines.train_history import History, read_history
 from ganray.pipelines.train_output import Report
 from ganray.pipelines.train_resume import read_if_there
@@ -29,7 +31,6 @@ from ganray.report.pictures import Strips
 from ganray.storage import Store
 
 REPORT_KEY = "report.html"
-GATE_KEY = "gate/gate.json"
 LEAST_SECONDS = 60.0
 """Between two reports of a training under way."""
 COST = 50
@@ -167,7 +168,8 @@ def _verdict(told: Told) -> str:
     if told.ended("stopped"):
         return f"The training was stopped at {steps}. The same command goes on from there."
     if told.trouble:
-        return f"The training ended early, at {steps}: {told.trouble}"
+        came = "came to its end, and then" if told.ended("finished") else f"ended early, at {steps}"
+        return f"The training {came}: {told.trouble}"
     if not told.ended("finished"):
         return f"The training is under way, at {steps}. This page is renewed with its checkpoints."
     reached, baseline = _final(told)
@@ -224,7 +226,7 @@ def _strips(told: Told) -> tuple[Part, ...]:
 
 def _gate(told: Told) -> tuple[Part, ...]:
     """What a promotion at the end decided, rule by rule."""
-    content = read_if_there(told.store, GATE_KEY)
+    content = read_if_there(told.store, f"{GATE_FOLDER}/{GATE_KEY}")
     if content is None:
         return ()
     found = json.loads(content)

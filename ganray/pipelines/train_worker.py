@@ -271,7 +271,11 @@ def encode_generator(plan: TrainPlan, state: TrainingState, origin: dict[str, st
 
 
 def told_config(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration as a published file may tell it: of local paths the last part alone."""
+    """A configuration as a published file may tell it: of local paths the last part alone.
+
+    What becomes of the generator afterwards is no part of its making.
+    """
+    config = {key: value for key, value in config.items() if key not in ("registry", "gate")}
     keys = ("archive", "degraded", "validation", "validation_degraded", "output")
     places = {key: told_place(config[key]) for key in keys}
     places["init_from"] = told_place(config["init_from"])
