@@ -248,6 +248,16 @@ def test_a_night_neither_overlaps_nor_outlasts_the_next() -> None:
     assert f"--template={template['metadata']['name']}" in container["args"]
 
 
+def test_jobs_of_two_overlays_in_one_namespace_have_two_names() -> None:
+    """Or applying `restore` would take the template's suspension away."""
+    names = [
+        job["metadata"]["name"]
+        for overlay in OVERLAYS
+        for job in of_kind(rendered(overlay), "RayJob")
+    ]
+    assert len(set(names)) == len(names)
+
+
 def test_a_cluster_of_a_job_goes_with_it() -> None:
     for overlay in ("restore", "train", "nightly"):
         assert not of_kind(rendered(overlay), "RayCluster")

@@ -18,7 +18,7 @@ import pytest
 
 from tests.infra.manifests import KUBERAY
 
-TEMPLATE = "ganray-restore"
+TEMPLATE = "ganray-night"
 LABEL = "ganray.io/schedule"
 FIRST = datetime.fromisoformat("2026-03-01T01:00:00+00:00")
 GOOD = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}

@@ -1,6 +1,6 @@
 """One night's restoration, begun and followed to its end.
 
-python nightly.py --template=ganray-restore --hours=24 --keep=30 [--queue=NAME]
+python nightly.py --template=ganray-night --hours=24 --keep=30 [--queue=NAME]
 
 Copies a suspended RayJob under the night's own name and waits for the copy. Run again for the
 same night, since its pod was lost, it goes on waiting: the name is taken. A copy of an earlier
