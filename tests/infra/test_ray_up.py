@@ -50,18 +50,23 @@ def test_ray_refuses_a_mistyped_field() -> None:
         validate_config(prepare_config(CLUSTER | {"idle_timeout_minute": 5}))
 
 
-def test_workers_begin_at_none_are_spot_and_have_the_role() -> None:
+def test_workers_begin_at_none_and_are_spot() -> None:
     types = dict(CLUSTER["available_node_types"])
     head = types.pop(CLUSTER["head_node_type"])
     assert "InstanceMarketOptions" not in head["node_config"]
     for worker in types.values():
         assert worker["min_workers"] == 0 < worker["max_workers"]
         assert worker["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
-        assert (
-            worker["node_config"]["IamInstanceProfile"] == head["node_config"]["IamInstanceProfile"]
-        )
     assert sum(worker["max_workers"] for worker in types.values()) == CLUSTER["max_workers"]
     assert not CLUSTER["provider"]["cache_stopped_nodes"]
+
+
+def test_a_worker_has_a_role_and_not_the_one_that_starts_instances() -> None:
+    profiles = {
+        name: node_type["node_config"]["IamInstanceProfile"]["Arn"].partition("/")[2]
+        for name, node_type in CLUSTER["available_node_types"].items()
+    }
+    assert profiles == {"head": "ganray-head", "cpu": "ganray", "gpu": "ganray"}
 
 
 def test_the_image_is_the_one_that_is_built_for_this_version() -> None:
