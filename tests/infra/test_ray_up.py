@@ -17,6 +17,9 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from ray._private.authentication.authentication_token_setup import (
+    _get_default_token_path as get_default_token_path,
+)
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts import scripts as ray_commands
 
@@ -86,8 +89,19 @@ def test_ray_is_started_by_options_that_it_has(group: str) -> None:
 
 
 def test_what_is_mounted_exists() -> None:
-    for source in CLUSTER["file_mounts"].values():
+    sources = [path for path in CLUSTER["file_mounts"].values() if not path.startswith("~")]
+    assert sources
+    for source in sources:
         assert (ROOT / source).is_file()
+
+
+def test_every_node_asks_for_the_token_of_whoever_starts_the_cluster() -> None:
+    assert "--env RAY_AUTH_MODE=token" in CLUSTER["docker"]["run_options"]
+    (profile,) = [line for line in without_docker()["setup_commands"] if ".bashrc" in line]
+    assert " RAY_AUTH_MODE=token " in profile
+    (to, source), *_ = [item for item in CLUSTER["file_mounts"].items() if "token" in item[0]]
+    home = str(Path.home())
+    assert to == source == str(get_default_token_path()).replace(home, "~", 1)
 
 
 def _program() -> ModuleType:
