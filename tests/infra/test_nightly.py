@@ -167,6 +167,22 @@ def test_a_night_whose_run_failed_fails(kubernetes: Kubernetes, run: Any) -> Non
     assert run(kubernetes, "night-1") == 1
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Job entrypoint command failed with exit code 31, last available logs: …",
+        "Job entrypoint command failed with exit code 1, last available logs: "
+        "Job entrypoint command failed with exit code 3, …",
+    ],
+    ids=["another code", "in the log"],
+)
+def test_only_the_exit_code_itself_says_that_some_inputs_failed(
+    kubernetes: Kubernetes, run: Any, message: str
+) -> None:
+    kubernetes.states["night-1"] = [RUNNING, BAD | {"message": message}]
+    assert run(kubernetes, "night-1") == 1
+
+
 def test_a_night_with_bad_inputs_in_its_archive_is_done(kubernetes: Kubernetes, run: Any) -> None:
     kubernetes.states["night-1"] = [RUNNING, SOME_FAILED]
     assert run(kubernetes, "night-1") == 0

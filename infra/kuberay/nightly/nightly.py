@@ -14,6 +14,7 @@ import http.client
 import json
 import logging
 import os
+import re
 import ssl
 import sys
 import time
@@ -27,7 +28,8 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 SCHEDULE = "ganray.io/schedule"
 QUEUE = "kueue.x-k8s.io/queue-name"
 ENDED = {"Complete", "Failed", "ValidationFailed"}
-SOME_INPUTS_FAILED = "failed with exit code 3"
+SOME_INPUTS_FAILED = re.compile(r"Job entrypoint command failed with exit code 3\b")
+"""How Ray's message begins; the end of the job's log, which may say anything, follows."""
 PATIENCE_SECONDS = 1800.0
 """How long the Kubernetes API may be away: its own upgrade takes minutes."""
 
@@ -196,7 +198,7 @@ def is_good(job: RayJob) -> bool:
     status = job.get("status", {})
     if status.get("jobStatus") == "SUCCEEDED":
         return True
-    return has_ended(job) and SOME_INPUTS_FAILED in status.get("message", "")
+    return has_ended(job) and bool(SOME_INPUTS_FAILED.match(status.get("message", "")))
 
 
 def name_of(job: RayJob) -> str:
