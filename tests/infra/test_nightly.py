@@ -221,6 +221,29 @@ def test_missed_nights_are_told(
     ]
 
 
+def test_nights_of_which_none_was_good_are_told(
+    kubernetes: Kubernetes, run: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    for day in range(3):
+        kubernetes.add(f"night-{day}", BAD, begun=FIRST + timedelta(days=day))
+    kubernetes.now = FIRST + timedelta(days=3)
+    kubernetes.states["night-3"] = [GOOD]
+    with caplog.at_level(logging.WARNING, logger="nightly"):
+        run(kubernetes, "night-3")
+    assert [record.getMessage() for record in caplog.records] == [
+        "event=nights_missed missed=3 last_good=none"
+    ]
+
+
+def test_the_first_night_of_all_has_missed_none(
+    kubernetes: Kubernetes, run: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    kubernetes.states["night-1"] = [GOOD]
+    with caplog.at_level(logging.WARNING, logger="nightly"):
+        run(kubernetes, "night-1")
+    assert not caplog.records
+
+
 def test_a_night_that_begins_late_is_none_that_was_missed(
     kubernetes: Kubernetes, run: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

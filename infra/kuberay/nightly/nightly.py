@@ -19,7 +19,7 @@ import ssl
 import sys
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -176,17 +176,23 @@ def follow(jobs: RayJobs, name: str) -> RayJob:
 
 
 def tell_of_missed(jobs: RayJobs, night: str, options: argparse.Namespace) -> None:
-    """Warn if the last good night is further back than the schedule's distance."""
+    """Warn if the last good night is further back than the schedule's distance.
+
+    If none of those kept was good, a good one before the oldest is the best that can be.
+    """
     copies = jobs.of_schedule(options.template)
     now = next((begun(job) for job in copies if name_of(job) == night), None)
-    good = [begun(job) for job in copies if is_good(job) and name_of(job) != night]
-    if now is None or not good:
+    earlier = [job for job in copies if name_of(job) != night]
+    if now is None or not earlier:
         return
-    hours = (now - good[-1]).total_seconds() / 3600
+    good = [begun(job) for job in earlier if is_good(job)]
+    last = good[-1] if good else begun(earlier[0]) - timedelta(hours=options.hours)
+    hours = (now - last).total_seconds() / 3600
     # A night that waited for the one before begins late, by less than half the distance.
     if hours > 1.5 * options.hours:
         num_missed = round(hours / options.hours) - 1
-        _log.warning("event=nights_missed missed=%d last_good=%s", num_missed, good[-1].isoformat())
+        told = last.isoformat() if good else "none"
+        _log.warning("event=nights_missed missed=%d last_good=%s", num_missed, told)
 
 
 def has_ended(job: RayJob) -> bool:
