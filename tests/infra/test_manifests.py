@@ -318,6 +318,20 @@ def test_under_kueue_the_template_of_the_nights_has_no_queue(tmp_path: Path) -> 
     assert container["args"][-1] == "--queue=ganray"
 
 
+def test_prometheus_scrapes_a_port_that_every_pod_of_ray_has(tmp_path: Path) -> None:
+    manifests = render_composed(tmp_path, ["components/pod-monitor", "site"], ["base"])
+    (monitor,) = of_kind(manifests, "PodMonitor")
+    kuberay_api.check(monitor)
+    (spec,) = clusters(manifests)
+    assert monitor["metadata"]["namespace"] == "ganray"
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    # Ray's agent forgets what a process said 20 seconds after it has gone.
+    assert int(endpoint["interval"].removesuffix("s")) < 20
+    for group in groups(spec):
+        ports = group["template"]["spec"]["containers"][0]["ports"]
+        assert {"name": endpoint["port"], "containerPort": 8080} in ports
+
+
 def test_on_gke_workers_are_spot_and_accounts_are_google_s(tmp_path: Path) -> None:
     manifests = render_composed(tmp_path, ["components/gke"], ["base"])
     for manifest in manifests:
