@@ -1,7 +1,7 @@
-"""The fields of KubeRay 1.7 that ganray's manifests use, closed: any other is a mistake.
+"""The fields of KubeRay 1.7 and Prometheus' operator that ganray's manifests use, closed.
 
-KubeRay's own schema is in no package registry; these are the names and types of its API
-reference, and pods inside them are checked by Kubernetes' published schema.
+Any other is a mistake. Their own schemas are in no package registry; these are the names and
+types of their API references, and pods inside them are checked by Kubernetes' published schema.
 """
 
 from typing import Annotated, Any, Literal
@@ -85,12 +85,39 @@ class RayJobSpec(Fields):
     ray_cluster_spec: RayClusterSpec
 
 
-SPECS = {"RayCluster": RayClusterSpec, "RayJob": RayJobSpec}
+class Requirement(Fields):
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: list[str] = []
+
+
+class Selector(Fields):
+    match_labels: dict[str, str] = {}
+    match_expressions: list[Requirement] = []
+
+
+class PodMetricsEndpoint(Fields):
+    port: str
+    interval: Annotated[str, Field(pattern=r"^[0-9]+s$")]
+
+
+class PodMonitorSpec(Fields):
+    selector: Selector
+    pod_target_labels: list[str]
+    pod_metrics_endpoints: list[PodMetricsEndpoint]
+
+
+SPECS: dict[tuple[str, str], type[Fields]] = {
+    ("ray.io/v1", "RayCluster"): RayClusterSpec,
+    ("ray.io/v1", "RayJob"): RayJobSpec,
+    ("monitoring.coreos.com/v1", "PodMonitor"): PodMonitorSpec,
+}
 
 
 def check(manifest: dict[str, Any]) -> None:
-    """Raise unless a manifest is what Kubernetes, or KubeRay, would take."""
-    if manifest["apiVersion"] != "ray.io/v1":
+    """Raise unless a manifest is what Kubernetes, or its operator, would take."""
+    spec = SPECS.get((manifest["apiVersion"], manifest["kind"]))
+    if spec is None:
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
         return
-    SPECS[manifest["kind"]].model_validate(manifest["spec"])
+    spec.model_validate(manifest["spec"])

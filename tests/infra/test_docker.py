@@ -1,5 +1,6 @@
 """The image can be built of what its context has, and holds the versions that are pinned."""
 
+import inspect
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from ray.autoscaler._private import command_runner
 
 from ganray import __version__
 from tests.infra.manifests import ROOT
@@ -74,11 +76,26 @@ def test_the_tag_and_the_label_are_this_version() -> None:
     assert f'image.version="{__version__}"' in text
 
 
-def test_what_probes_call_is_installed() -> None:
+def packages() -> set[str]:
+    """What apt installs in the last stage."""
     (installed,) = [rest for word, rest in instructions() if word == "RUN" and "apt-get" in rest]
+    words = re.search(r"apt-get install ([^&]+)", installed)
+    assert words
+    return set(words[1].split())
+
+
+def test_what_probes_call_is_installed() -> None:
     (check,) = [rest for word, rest in instructions() if word == "HEALTHCHECK"]
     assert '"wget"' in check
-    assert " wget " in installed
+    assert "wget" in packages()
+
+
+def test_what_ray_s_command_runners_call_is_installed() -> None:
+    """They call rsync in the container, and from the head's container ssh to the workers."""
+    runners = inspect.getsource(command_runner)
+    assert "rsync -e '{} exec -i'" in runners
+    assert '["ssh", "-tt"]' in runners
+    assert {"rsync", "openssh-client"} <= packages()
 
 
 @pytest.mark.parametrize(

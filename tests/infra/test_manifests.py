@@ -4,7 +4,9 @@ import math
 import re
 import shlex
 import subprocess
+from datetime import datetime, time, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from click.testing import CliRunner
@@ -14,6 +16,7 @@ from ray.scripts import scripts as ray_commands
 
 from ganray import __version__
 from ganray.config import load_config
+from ganray.pipelines.nightly_config import NightlyConfig
 from tests.infra import kuberay_api
 from tests.infra.manifests import (
     KUBERAY,
@@ -240,12 +243,39 @@ def test_a_night_neither_overlaps_nor_outlasts_the_next() -> None:
     manifests = rendered("nightly")
     (cron_job,) = of_kind(manifests, "CronJob")
     assert cron_job["spec"]["concurrencyPolicy"] == "Forbid"
-    assert cron_job["spec"]["startingDeadlineSeconds"] > 0
     (template,) = of_kind(manifests, "RayJob")
     assert template["spec"]["suspend"]
     assert template["spec"]["activeDeadlineSeconds"] < 24 * 3600
     (container,) = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     assert f"--template={template['metadata']['name']}" in container["args"]
+
+
+@pytest.mark.parametrize("day", ["2026-01-15", "2026-07-15"], ids=["winter", "summer"])
+def test_a_night_that_begins_late_has_the_deadline_of_its_morning(day: str) -> None:
+    (cron_job,) = of_kind(rendered("nightly"), "CronJob")
+    spec = cron_job["spec"]
+    minute, hour, *every_day = spec["schedule"].split()
+    assert every_day == ["*", "*", "*"]
+    begin = datetime.fromisoformat(f"{day}T{int(hour):02}:{int(minute):02}")
+    begin = begin.replace(tzinfo=ZoneInfo(spec["timeZone"]))
+    config = load_config(NightlyConfig, [str(ROOT / "jobs/configs/nightly.yaml")])
+    clock = time.fromisoformat(config.deadline)
+    local = begin.astimezone(ZoneInfo(config.timezone))
+    deadline = datetime.combine(local.date(), clock, local.tzinfo)
+    assert begin < deadline
+    latest = begin + timedelta(seconds=spec["startingDeadlineSeconds"])
+    # What begins an hour before it still does something.
+    assert begin < latest <= deadline - timedelta(hours=1)
+
+
+def test_jobs_of_two_overlays_in_one_namespace_have_two_names() -> None:
+    """Or applying `restore` would take the template's suspension away."""
+    names = [
+        job["metadata"]["name"]
+        for overlay in OVERLAYS
+        for job in of_kind(rendered(overlay), "RayJob")
+    ]
+    assert len(set(names)) == len(names)
 
 
 def test_a_cluster_of_a_job_goes_with_it() -> None:
@@ -286,6 +316,20 @@ def test_under_kueue_the_template_of_the_nights_has_no_queue(tmp_path: Path) -> 
     (cron_job,) = of_kind(manifests, "CronJob")
     (container,) = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     assert container["args"][-1] == "--queue=ganray"
+
+
+def test_prometheus_scrapes_a_port_that_every_pod_of_ray_has(tmp_path: Path) -> None:
+    manifests = render_composed(tmp_path, ["components/pod-monitor", "site"], ["base"])
+    (monitor,) = of_kind(manifests, "PodMonitor")
+    kuberay_api.check(monitor)
+    (spec,) = clusters(manifests)
+    assert monitor["metadata"]["namespace"] == "ganray"
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    # Ray's agent forgets what a process said 20 seconds after it has gone.
+    assert int(endpoint["interval"].removesuffix("s")) < 20
+    for group in groups(spec):
+        ports = group["template"]["spec"]["containers"][0]["ports"]
+        assert {"name": endpoint["port"], "containerPort": 8080} in ports
 
 
 def test_on_gke_workers_are_spot_and_accounts_are_google_s(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from tests.infra.manifests import KUBERAY
 
-TEMPLATE = "ganray-restore"
+TEMPLATE = "ganray-night"
 LABEL = "ganray.io/schedule"
 FIRST = datetime.fromisoformat("2026-03-01T01:00:00+00:00")
 GOOD = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}
@@ -167,6 +167,22 @@ def test_a_night_whose_run_failed_fails(kubernetes: Kubernetes, run: Any) -> Non
     assert run(kubernetes, "night-1") == 1
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Job entrypoint command failed with exit code 31, last available logs: …",
+        "Job entrypoint command failed with exit code 1, last available logs: "
+        "Job entrypoint command failed with exit code 3, …",
+    ],
+    ids=["another code", "in the log"],
+)
+def test_only_the_exit_code_itself_says_that_some_inputs_failed(
+    kubernetes: Kubernetes, run: Any, message: str
+) -> None:
+    kubernetes.states["night-1"] = [RUNNING, BAD | {"message": message}]
+    assert run(kubernetes, "night-1") == 1
+
+
 def test_a_night_with_bad_inputs_in_its_archive_is_done(kubernetes: Kubernetes, run: Any) -> None:
     kubernetes.states["night-1"] = [RUNNING, SOME_FAILED]
     assert run(kubernetes, "night-1") == 0
@@ -203,6 +219,29 @@ def test_missed_nights_are_told(
     assert [record.getMessage() for record in caplog.records] == [
         f"event=nights_missed missed=2 last_good={FIRST.isoformat()}"
     ]
+
+
+def test_nights_of_which_none_was_good_are_told(
+    kubernetes: Kubernetes, run: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    for day in range(3):
+        kubernetes.add(f"night-{day}", BAD, begun=FIRST + timedelta(days=day))
+    kubernetes.now = FIRST + timedelta(days=3)
+    kubernetes.states["night-3"] = [GOOD]
+    with caplog.at_level(logging.WARNING, logger="nightly"):
+        run(kubernetes, "night-3")
+    assert [record.getMessage() for record in caplog.records] == [
+        "event=nights_missed missed=3 last_good=none"
+    ]
+
+
+def test_the_first_night_of_all_has_missed_none(
+    kubernetes: Kubernetes, run: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    kubernetes.states["night-1"] = [GOOD]
+    with caplog.at_level(logging.WARNING, logger="nightly"):
+        run(kubernetes, "night-1")
+    assert not caplog.records
 
 
 def test_a_night_that_begins_late_is_none_that_was_missed(

@@ -25,6 +25,12 @@ def test_every_file_that_a_command_takes_exists() -> None:
         assert (ROOT / path).exists(), path
 
 
+def test_what_a_night_would_cost_is_asked_before_one_is_begun() -> None:
+    (plan,) = [number for number, line in enumerate(LINES) if line.endswith("nightly.yaml --plan")]
+    begin = LINES.index("kubectl apply -k infra/kuberay/overlays/nightly")
+    assert plan < begin
+
+
 def test_every_overlay_is_explained() -> None:
     for overlay in OVERLAYS:
         assert f"kuberay/overlays/{overlay}/kustomization.yaml" in PAGE

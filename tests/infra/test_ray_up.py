@@ -17,6 +17,9 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from ray._private.authentication.authentication_token_setup import (
+    _get_default_token_path as get_default_token_path,
+)
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts import scripts as ray_commands
 
@@ -50,18 +53,23 @@ def test_ray_refuses_a_mistyped_field() -> None:
         validate_config(prepare_config(CLUSTER | {"idle_timeout_minute": 5}))
 
 
-def test_workers_begin_at_none_are_spot_and_have_the_role() -> None:
+def test_workers_begin_at_none_and_are_spot() -> None:
     types = dict(CLUSTER["available_node_types"])
     head = types.pop(CLUSTER["head_node_type"])
     assert "InstanceMarketOptions" not in head["node_config"]
     for worker in types.values():
         assert worker["min_workers"] == 0 < worker["max_workers"]
         assert worker["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
-        assert (
-            worker["node_config"]["IamInstanceProfile"] == head["node_config"]["IamInstanceProfile"]
-        )
     assert sum(worker["max_workers"] for worker in types.values()) == CLUSTER["max_workers"]
     assert not CLUSTER["provider"]["cache_stopped_nodes"]
+
+
+def test_a_worker_has_a_role_and_not_the_one_that_starts_instances() -> None:
+    profiles = {
+        name: node_type["node_config"]["IamInstanceProfile"]["Arn"].partition("/")[2]
+        for name, node_type in CLUSTER["available_node_types"].items()
+    }
+    assert profiles == {"head": "ganray-head", "cpu": "ganray", "gpu": "ganray"}
 
 
 def test_the_image_is_the_one_that_is_built_for_this_version() -> None:
@@ -81,8 +89,19 @@ def test_ray_is_started_by_options_that_it_has(group: str) -> None:
 
 
 def test_what_is_mounted_exists() -> None:
-    for source in CLUSTER["file_mounts"].values():
+    sources = [path for path in CLUSTER["file_mounts"].values() if not path.startswith("~")]
+    assert sources
+    for source in sources:
         assert (ROOT / source).is_file()
+
+
+def test_every_node_asks_for_the_token_of_whoever_starts_the_cluster() -> None:
+    assert "--env RAY_AUTH_MODE=token" in CLUSTER["docker"]["run_options"]
+    (profile,) = [line for line in without_docker()["setup_commands"] if ".bashrc" in line]
+    assert " RAY_AUTH_MODE=token " in profile
+    (to, source), *_ = [item for item in CLUSTER["file_mounts"].items() if "token" in item[0]]
+    home = str(Path.home())
+    assert to == source == str(get_default_token_path()).replace(home, "~", 1)
 
 
 def _program() -> ModuleType:

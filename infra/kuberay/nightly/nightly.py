@@ -1,6 +1,6 @@
 """One night's restoration, begun and followed to its end.
 
-python nightly.py --template=ganray-restore --hours=24 --keep=30 [--queue=NAME]
+python nightly.py --template=ganray-night --hours=24 --keep=30 [--queue=NAME]
 
 Copies a suspended RayJob under the night's own name and waits for the copy. Run again for the
 same night, since its pod was lost, it goes on waiting: the name is taken. A copy of an earlier
@@ -14,11 +14,12 @@ import http.client
 import json
 import logging
 import os
+import re
 import ssl
 import sys
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -27,7 +28,8 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 SCHEDULE = "ganray.io/schedule"
 QUEUE = "kueue.x-k8s.io/queue-name"
 ENDED = {"Complete", "Failed", "ValidationFailed"}
-SOME_INPUTS_FAILED = "failed with exit code 3"
+SOME_INPUTS_FAILED = re.compile(r"Job entrypoint command failed with exit code 3\b")
+"""How Ray's message begins; the end of the job's log, which may say anything, follows."""
 PATIENCE_SECONDS = 1800.0
 """How long the Kubernetes API may be away: its own upgrade takes minutes."""
 
@@ -174,17 +176,23 @@ def follow(jobs: RayJobs, name: str) -> RayJob:
 
 
 def tell_of_missed(jobs: RayJobs, night: str, options: argparse.Namespace) -> None:
-    """Warn if the last good night is further back than the schedule's distance."""
+    """Warn if the last good night is further back than the schedule's distance.
+
+    If none of those kept was good, a good one before the oldest is the best that can be.
+    """
     copies = jobs.of_schedule(options.template)
     now = next((begun(job) for job in copies if name_of(job) == night), None)
-    good = [begun(job) for job in copies if is_good(job) and name_of(job) != night]
-    if now is None or not good:
+    earlier = [job for job in copies if name_of(job) != night]
+    if now is None or not earlier:
         return
-    hours = (now - good[-1]).total_seconds() / 3600
+    good = [begun(job) for job in earlier if is_good(job)]
+    last = good[-1] if good else begun(earlier[0]) - timedelta(hours=options.hours)
+    hours = (now - last).total_seconds() / 3600
     # A night that waited for the one before begins late, by less than half the distance.
     if hours > 1.5 * options.hours:
         num_missed = round(hours / options.hours) - 1
-        _log.warning("event=nights_missed missed=%d last_good=%s", num_missed, good[-1].isoformat())
+        told = last.isoformat() if good else "none"
+        _log.warning("event=nights_missed missed=%d last_good=%s", num_missed, told)
 
 
 def has_ended(job: RayJob) -> bool:
@@ -196,7 +204,7 @@ def is_good(job: RayJob) -> bool:
     status = job.get("status", {})
     if status.get("jobStatus") == "SUCCEEDED":
         return True
-    return has_ended(job) and SOME_INPUTS_FAILED in status.get("message", "")
+    return has_ended(job) and bool(SOME_INPUTS_FAILED.match(status.get("message", "")))
 
 
 def name_of(job: RayJob) -> str:
