@@ -116,6 +116,16 @@ def claimed(
         claim.release()
 
 
+def claiming_runs(store: Store) -> set[str]:
+    """Ids of the runs whose claims stand; not of those whose process, of this machine, is dead."""
+    here = this_process()
+    return {
+        record.run_id
+        for record in _read_all(store, CLAIMS_PREFIX)
+        if record.owner.is_alive() or not here.shares_machine(record.owner)
+    }
+
+
 class Claim:
     """One run's claim. `lost` says that another run may have taken it for dead."""
 

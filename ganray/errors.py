@@ -86,6 +86,10 @@ class ClaimedError(GanrayError):
     """Another run is at work on the same target."""
 
 
+class RegistryError(GanrayError):
+    """A registry holds no sound version where one was expected."""
+
+
 class RunFailedError(GanrayError):
     """A run stopped before its end; what is done stays done."""
 

@@ -13,16 +13,21 @@ from collections.abc import Callable, Sequence
 from ganray import __version__
 from ganray.cli.exit_codes import DONE, FAILED, USAGE
 from ganray.errors import ConfigError, GanrayError
+from ganray.pipelines.run_log import LINE
 
 COMMANDS = {
     "restore": "restore an archive: [CONFIG.yaml] [key=value …] [--plan]",
     "train": "train a generator: [CONFIG.yaml] [key=value …] [--plan]",
+    "nightly": "restore what is new until a deadline: [CONFIG.yaml] [key=value …]",
     "shard": "cut an archive into shards to train on: [CONFIG.yaml] [key=value …] [--plan]",
     "evaluate": "measure generators against bicubic: [CONFIG.yaml] [key=value …]",
+    "promote": "make a generator current if it passes the gate: [CONFIG.yaml] [key=value …]",
+    "registry": "generators, versions and what is current: [URI] [--json] [--rollback NAME]",
     "preview": "what a degradation does to images: [CONFIG.yaml] [key=value …]",
     "compare": "a page that compares files of one picture: A B [C …] [--output page.html]",
     "explain": "where a generator invents detail, as a page: IMAGE [key=value …]",
     "status": "counts and state of a target: TARGET [--json]",
+    "runs": "a target's history of runs: TARGET [--json]",
     "ledger": "one line per input: TARGET [--json]",
     "verify": "audit the archive against a target: TARGET [--json] [--repair]",
     "prune": "outputs whose inputs are gone: TARGET [--delete]",
@@ -44,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         sys.stderr.write(f"ganray: unknown command {words[0]!r}\n{_usage()}")
         return USAGE
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, format=LINE)
     # What Pillow warns of is either an error of ganray's or harmless.
     warnings.filterwarnings("ignore", module="PIL")
     try:
@@ -66,12 +71,20 @@ def _command(name: str) -> Callable[[Sequence[str]], int]:
     match name:
         case "restore":
             from ganray.cli.restore import restore as command
+        case "nightly":
+            from ganray.cli.nightly import nightly as command
+        case "runs":
+            from ganray.cli.runs import runs as command
         case "train":
             from ganray.cli.train import train as command
         case "shard":
             from ganray.cli.shard import shard as command
         case "evaluate":
             from ganray.cli.evaluate import evaluate as command
+        case "promote":
+            from ganray.cli.promote import promote as command
+        case "registry":
+            from ganray.cli.registry import registry as command
         case "preview":
             from ganray.cli.preview import preview as command
         case "compare":

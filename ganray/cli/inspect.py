@@ -15,6 +15,7 @@ from ganray.pipelines.inspection import inspect_file
 
 # What a third-party generator does not say itself, as under `reading` of the restore job.
 READING = re.compile(r"(reading\.)?(architecture|options(\.\w+)?|blend|blend_weight)=")
+REGISTRY = "registry="
 
 CATALOG = "architectures"
 """The word that stands for the catalog of networks."""
@@ -27,17 +28,18 @@ READS = (
 
 
 def inspect(words: Sequence[str]) -> int:
-    """`ganray inspect CHECKPOINT|IMAGE [--json] [architecture=… options.scale=… blend=…]`.
+    """`ganray inspect CHECKPOINT|IMAGE [--json] [registry=…] [architecture=… blend=…]`.
 
     `ganray inspect architectures`, or without a word, prints the catalog of networks.
     """
     if list(words) in ([], [CATALOG], ["--json"], [CATALOG, "--json"], ["--json", CATALOG]):
         return _print_catalog(as_json="--json" in words)
     told = [word for word in words if READING.match(word)]
-    others = [word for word in words if word not in told]
+    registry = [word for word in words if word.startswith(REGISTRY)]
+    others = [word for word in words if word not in (*told, *registry)]
     uri, as_json = parse_target(others, "inspect", "what a checkpoint or an image is")
     reading = load_config(ReadingConfig, [w.removeprefix("reading.") for w in told])
-    description = _inspect(uri, reading)
+    description = _inspect(uri, reading, "".join(registry[-1:]).removeprefix(REGISTRY))
     if as_json:
         return print_json(description)
     for name, value in description.items():
@@ -72,7 +74,7 @@ def _or_dash(value: Any) -> str:
     return "-" if value is None else str(value)
 
 
-def _inspect(uri: str, reading: ReadingConfig) -> dict[str, Any]:
+def _inspect(uri: str, reading: ReadingConfig, registry: str) -> dict[str, Any]:
     """Describe a file; one that is neither an image nor a generator is told what would be."""
     if Path(uri).is_dir():
         raise ConfigError(
@@ -80,7 +82,7 @@ def _inspect(uri: str, reading: ReadingConfig) -> dict[str, Any]:
             "counts a folder's images"
         )
     try:
-        return inspect_file(uri, reading)
+        return inspect_file(uri, reading, registry=registry)
     except CheckpointError as error:
         if PurePosixPath(uri).suffix.lower() in CHECKPOINT_SUFFIXES:
             raise

@@ -12,6 +12,7 @@ from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.restore_estimate import estimate
 from ganray.pipelines.restore_orders import WindowDone
 from ganray.pipelines.restore_plan import RestorePlan, plan_restoration, prepare
+from ganray.registry import is_reference
 
 MAX_LISTED = 20
 JOB = Job(
@@ -34,25 +35,35 @@ def restore(words: Sequence[str]) -> int:
     if plan_only:
         say(estimate(plan_restoration(prepare(config))))
         return DONE
-    progress: list[Progress] = []
-
-    def begin(plan: RestorePlan) -> None:
-        say(_plan_line(plan))
-        progress.append(Progress(plan.num_todo))
-
-    def report(done: LedgerRow | WindowDone) -> None:
-        if isinstance(done, WindowDone):
-            progress[0].add_window(done)
-        else:
-            progress[0].add(done)
-
-    try:
-        result = run_restoration(config, begin, report)
-    finally:
-        if progress:
-            progress[0].close()
-    _print_result(result, config)
+    with Shown() as shown:
+        result = run_restoration(config, shown.begin, shown.report)
+    print_result(result, config)
     return SOME_INPUTS_FAILED if result.summary.inputs.failed else DONE
+
+
+class Shown:
+    """A run as it is shown: its plan in a line, then its progress."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> "Shown":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress:
+            self._progress.close()
+
+    def begin(self, plan: RestorePlan) -> None:
+        say(_plan_line(plan))
+        self._progress = Progress(plan.num_todo)
+
+    def report(self, done: LedgerRow | WindowDone) -> None:
+        assert self._progress is not None
+        if isinstance(done, WindowDone):
+            self._progress.add_window(done)
+        else:
+            self._progress.add(done)
 
 
 def _plan_line(plan: RestorePlan) -> str:
@@ -63,6 +74,8 @@ def _plan_line(plan: RestorePlan) -> str:
         parts.append(f"{len(plan.failed_before)} failed earlier")
     parts.append(f"{plan.num_todo} to do")
     line = f"{plan.config.source} → {plan.config.target}: {', '.join(parts)}"
+    if is_reference(plan.preparation.asked):
+        line = f"{plan.preparation.asked} is {plan.config.generator}\n{line}"
     if plan.num_vanished:
         shown = ", ".join(plan.vanished[:3]) + (", …" if plan.num_vanished > 3 else "")
         line += (
@@ -77,7 +90,7 @@ def _plan_line(plan: RestorePlan) -> str:
     return line
 
 
-def _print_result(result: RestoreResult, config: RestoreConfig) -> None:
+def print_result(result: RestoreResult, config: RestoreConfig) -> None:
     counts = result.summary.inputs
     flagged = f", {result.summary.flagged} of them flagged" if result.summary.flagged else ""
     say(

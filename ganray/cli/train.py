@@ -60,6 +60,8 @@ def train(words: Sequence[str]) -> int:
         say(f"nothing to do: {result.generator} is trained; resume=false starts anew")
     else:
         say(f"trained {counted(result.steps_done, 'step')}: {result.generator}")
+    if result.report:
+        say(f"to look at: {result.report}")
     return DONE
 
 
@@ -90,6 +92,20 @@ def event_line(event: Mapping[str, Any]) -> str:
             return f"going on from {event['checkpoint']} with {workers}"
         case "skipped":
             return _skipped(event["key"], event["reason"])
+        case "promoted":
+            return f"promoted: {event['name']}@{event['version']} of {event['registry']} is current"
+        case "refused":
+            kept = (
+                f"{event['incumbent']} stays current" if event["incumbent"] else "none is current"
+            )
+            return "\n".join(
+                [
+                    f"warning: the generator is not promoted under {event['name']}, {kept}:",
+                    *(f"  {reason}" for reason in event["reasons"]),
+                ]
+            )
+        case "report_failed":
+            return f"warning: report.html was not written: {event['cause']}"
         case "compared" if event["validation_psnr_y"] is None:
             return (
                 "warning: the generator's results on the validation images are not finite, worse "

@@ -38,7 +38,7 @@ def middle_frame(
 def frame_at(source: VideoSource, config: VideoConfig, seconds: float, *, max_pixels: int) -> Image:
     """The frame that is shown so many seconds from a film's beginning. Raises CodecError."""
     with _sampled(source, config, max_pixels) as (film, to_image):
-        _seek(film, int(seconds * MICROSECONDS))
+        _seek_before(film, seconds)
         film.video.codec_context.options = pixel_limit(max_pixels)
         for frame in _frames(film):
             if _seconds(film, frame) >= seconds - TOLERANCE_SECONDS:
@@ -86,5 +86,22 @@ def _seek(film: Film, microseconds: int) -> None:
         container.seek((container.start_time or 0) + microseconds)
 
 
-def _seconds(film: Film, frame: Any) -> float:
-    return float(frame.time or 0) - (film.container.start_time or 0) / MICROSECONDS
+def _seek_before(film: Film, seconds: float) -> None:
+    """To a key frame that is shown no later than that.
+
+    A demuxer may choose by the times of decoding: the key frame that it finds may be shown later.
+    """
+    for earlier in (0.0, 1.0, 10.0, seconds):
+        begin = max(0.0, seconds - earlier)
+        _seek(film, int(begin * MICROSECONDS))
+        first = next(film.demux(film.video), None)
+        if first is not None and _seconds(film, first) <= seconds + TOLERANCE_SECONDS:
+            _seek(film, int(begin * MICROSECONDS))
+            return
+
+
+def _seconds(film: Film, shown: Any) -> float:
+    """When a frame or a packet is shown, from the film's beginning."""
+    # Not by its own time base: the last frames that a decoder gives have none.
+    begin = (film.container.start_time or 0) / MICROSECONDS
+    return float((shown.pts or 0) * film.video.time_base) - begin

@@ -21,7 +21,8 @@ class Version:
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """One attempt on one input that ended. `retry` says that the next run should try again.
+    """One attempt on one input that ended. `retry` says that the next run should try again,
+    `error` is the class of the error that `reason` tells.
 
     `seconds` are those of the worker. `lost` names what the output format could not keep,
     `flags` the limits of trust that the output exceeded. `limits_digest` is of the limits
@@ -56,6 +57,7 @@ class LedgerRow:
     flags: str = ""
     limits_digest: str = ""
     ganray_version: str = ""
+    error: str = ""
 
     @property
     def version(self) -> Version:
@@ -108,6 +110,7 @@ REPEATED_COLUMNS = (
     "flags",
     "limits_digest",
     "ganray_version",
+    "error",
 )
 """Columns of text that many rows share."""
 

@@ -84,7 +84,7 @@ def _open_content(data: bytes, source: str) -> Any:
         return _open_safetensors(data, source)
     if kind == "torch":
         return _open_pickle(data, source)
-    raise CheckpointError(f"{source} is {kind}; expected a generator's weights in one of these")
+    raise CheckpointError(f"{source} is {kind}; expected a network's weights in one of these")
 
 
 def _open_safetensors(data: bytes, source: str) -> Tensors:

@@ -12,6 +12,14 @@ from ganray.codecs.catalog import DEFAULTS, Codecs, is_video
 from ganray.errors import ConfigError, EmptyArchiveError
 from ganray.manifest import Input, Selection, Unreadable, list_images, probe_all
 from ganray.models.checkpoint import is_catalog_name
+from ganray.registry import (
+    default_registry,
+    is_reference,
+    locate,
+    parse_reference,
+    read_version,
+    version_uri,
+)
 from ganray.sample import write_sample
 from ganray.storage import PREFLIGHT, Store, open_store
 
@@ -35,8 +43,18 @@ def absolute_uri(uri: str) -> str:
     return uri if uri.startswith("s3://") else os.path.realpath(open_store(uri).uri)
 
 
-def absolute_generator(generator: str) -> str:
-    """The same for a generator: a file becomes absolute, a catalog name stays as it is."""
+def absolute_generator(generator: str, registry: str = "") -> str:
+    """The same for a generator: a file becomes absolute, a catalog name stays as it is.
+
+    `registry:NAME` becomes the file of the version that is current now, once it is found to be
+    whole: whatever is promoted later, a run keeps to it. Without `registry` it is looked up in
+    the environment's. Raises RegistryError or ConfigError.
+    """
+    if is_reference(generator):
+        where = absolute_uri(registry or default_registry())
+        store, version = locate(where, parse_reference(generator))
+        read_version(store, version)
+        return version_uri(store, version)
     return generator if is_catalog_name(generator) else absolute_uri(generator)
 
 

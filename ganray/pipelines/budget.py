@@ -82,11 +82,14 @@ class PausingBudget:
         self._budget = budget
         self._clocks = clocks
         self._name = name
+        self.waited_seconds = 0.0
 
     def acquire(self, num_bytes: int) -> int:
         """Wait until `num_bytes` are free; returns what to give back."""
         self._clocks.end()
+        begin = time.monotonic()
         held = self._budget.acquire(num_bytes)
+        self.waited_seconds += time.monotonic() - begin
         self._clocks.begin(self._name)
         return held
 

@@ -13,6 +13,7 @@ from ganray.degradation.recipe import RecipeField
 from ganray.evaluation.weights import MetricWeights
 from ganray.manifest import Globs, Selection
 from ganray.pipelines.workers import WorkersConfig
+from ganray.registry import default_registry
 
 BICUBIC = "bicubic"
 DEFAULT_METRICS = ("psnr_y", "psnr_rgb", "ssim_y", "ms_ssim", "consistency", "hallucination")
@@ -22,7 +23,11 @@ class EvaluateConfig(Selection):
     """The evaluate job: by default the shipped generator on the sample's held-out images."""
 
     generators: Globs = ("compact-x2",)
-    """Files, URIs or catalog names of generators of one scale; bicubic is always measured."""
+    """Files, URIs, catalog names or `registry:NAME` of generators of one scale; bicubic is always
+    measured."""
+    registry: str = Field(default_factory=default_registry)
+    """URI or folder of the registry that `registry:NAME` is looked up in; by default what
+    GANRAY_REGISTRY names."""
     archive: str = "sample:held-out"
     """URI or folder of references, from which pairs are synthesised."""
     degradation: RecipeField = Field(default="photo", validate_default=True)
@@ -88,6 +93,15 @@ class EvaluateConfig(Selection):
         """Changes with whatever changes the value of an image; what is made of the values, and
         who measures them, does not count."""
         default = type(self)()
-        others = ("confidence", "max_failed", "shown", "workers", "output", "include", "exclude")
+        others = (
+            "confidence",
+            "max_failed",
+            "shown",
+            "workers",
+            "output",
+            "registry",
+            "include",
+            "exclude",
+        )
         same = {name: getattr(default, name) for name in others}
         return digest(self.model_copy(update=same))

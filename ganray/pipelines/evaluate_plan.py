@@ -47,7 +47,7 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluatePlan:
     for name in ("archive", "degraded", "reference"):
         if uri := getattr(config, name):
             require_apart(uri, config.output, names=(name, "output"))
-    generators = {name: absolute_generator(name) for name in config.generators}
+    generators = {name: absolute_generator(name, config.registry) for name in config.generators}
     checkpoints = {name: load_checkpoint(uri) for name, uri in generators.items()}
     job = _job(config, generators, checkpoints)
     metrics = require_metrics(config, bands=job.bands)
@@ -70,7 +70,8 @@ def _absolute(config: EvaluateConfig) -> EvaluateConfig:
     update = {name: resolve_archive(uri) for name in sources if (uri := getattr(config, name))}
     if config.degraded:
         update["archive"] = ""
-    return config.model_copy(update=update | {"output": absolute_uri(config.output)})
+    places = {name: absolute_uri(getattr(config, name)) for name in ("output", "registry")}
+    return config.model_copy(update=update | places)
 
 
 def _job(

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 
 from ganray.codecs.catalog import Codecs
 from ganray.codecs.dicom_profile import DicomConfig
@@ -17,11 +18,13 @@ from ganray.codecs.film import FilmConfig
 from ganray.codecs.geo_config import GeoConfig
 from ganray.config import Section as ConfigSection
 from ganray.errors import ConfigError
+from ganray.pipelines.archives import absolute_generator
 from ganray.pipelines.discriminator_view import judge, load_discriminator
 from ganray.pipelines.overlays import draw_divided, draw_heat
 from ganray.pipelines.picture_files import picture_of, read_pixels, short_name
 from ganray.raster.image import FloatPixels
 from ganray.raster.resample import resize
+from ganray.registry import default_registry
 from ganray.report.page import Figure, Page, Section, render_page
 from ganray.report.parts import Facts
 from ganray.report.pictures import (
@@ -50,7 +53,10 @@ class ExplainConfig(ConfigSection):
     image: str = ""
     """File or URI of the image to restore; the first word of the command line."""
     generator: str = "compact-x2"
-    """File, URI or catalog name of the generator."""
+    """File, URI or catalog name of the generator, or `registry:NAME`."""
+    registry: str = Field(default_factory=default_registry)
+    """URI or folder of the registry that `registry:NAME` is looked up in; by default what
+    GANRAY_REGISTRY names."""
     discriminator: str = ""
     """Output of the training whose discriminator judges, or one of its states (.pt); empty for
     none."""
@@ -110,7 +116,7 @@ def explain_image(config: ExplainConfig) -> Explanation:
 
 
 def _restore(config: ExplainConfig) -> _Case:
-    restorer = Restorer.load(config.generator)
+    restorer = Restorer.load(absolute_generator(config.generator, config.registry))
     bands, scale = restorer.checkpoint.bands, restorer.scale
     degraded = read_pixels(config.image, bands, config.codecs)
     _, height, width = (degraded.shape[0], *(scale * side for side in degraded.shape[1:]))

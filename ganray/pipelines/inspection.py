@@ -11,7 +11,9 @@ from ganray.codecs.video import local_source, probe_video
 from ganray.models.catalog import SHIPPED
 from ganray.models.checkpoint import AS_FOUND, Checkpoint, ReadingConfig, load_checkpoint
 from ganray.models.description import checkpoint_gflop, count_parameters
+from ganray.pipelines.archives import absolute_generator
 from ganray.raster.image import Profile
+from ganray.registry import is_reference
 from ganray.storage import open_store, read_uri, split_uri
 
 NO_LIMIT = 2**29
@@ -19,11 +21,17 @@ NO_LIMIT = 2**29
 SHOWN_ITEMS = 20
 
 
-def inspect_file(uri: str, reading: ReadingConfig = AS_FOUND) -> dict[str, Any]:
-    """Describe a generator (file, URI or catalog name) or an image (file or URI).
+def inspect_file(
+    uri: str, reading: ReadingConfig = AS_FOUND, *, registry: str = ""
+) -> dict[str, Any]:
+    """Describe a generator (file, URI, catalog or `registry:` name) or an image (file or URI).
 
-    `reading` says how a third-party generator is read.
+    `reading` says how a third-party generator is read; without `registry` a name is looked up in
+    the environment's.
     """
+    if is_reference(uri):
+        file = absolute_generator(uri, registry)
+        return {"file": file} | inspect_file(file, reading)
     if uri not in SHIPPED and is_image(uri):
         return _describe_image(uri)
     return _describe_checkpoint(load_checkpoint(uri, reading))

@@ -15,6 +15,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ganray.errors import GanrayError
 from ganray.pipelines.budget import Budget, Clocks, PausingBudget
+from ganray.pipelines.metrics import Meters
+from ganray.pipelines.metrics_worker import WorkerMeters
 from ganray.restoration.canvas import RestoredWindow, WindowTask
 
 OutcomeT = TypeVar("OutcomeT")
@@ -75,8 +77,10 @@ class Engine(Generic[OutcomeT]):
         num_writers: int,
         num_ahead: int,
         buffer_bytes: int,
+        meters: WorkerMeters | None = None,
     ) -> None:
         self.clocks = Clocks()
+        self.meters = meters or WorkerMeters(Meters())
         self._restore = restore
         self._commit = commit
         self._readers = ThreadPoolExecutor(num_readers, "ganray-read")
@@ -98,7 +102,9 @@ class Engine(Generic[OutcomeT]):
         try:
             for restored in self._restore(run.device_tasks()):
                 task = restored.task.token
-                task.device_seconds += run.busy_seconds()
+                seconds = run.busy_seconds()
+                task.device_seconds += seconds
+                self.meters.restored(seconds)
                 self.clocks.begin(task.name)
                 if task.collect(restored):
                     run.store(task)
@@ -149,6 +155,7 @@ class _Run(Generic[OutcomeT]):
         """Windows of the tasks that are loaded; None before waiting for one."""
         while True:
             self._load_ahead()
+            self.engine.meters.queues(loading=self.num_loading, storing=self.num_storing)
             if self.stop():
                 # What waits for a full batch holds bytes for which the readers may be waiting.
                 yield None
@@ -171,11 +178,17 @@ class _Run(Generic[OutcomeT]):
         seconds, self.busy_since = now - self.busy_since, now
         return seconds
 
+    def _wait_since(self, begin: float) -> None:
+        """Note that the device waited until now."""
+        seconds = time.perf_counter() - begin
+        self.busy_since += seconds
+        self.engine.meters.waited(seconds)
+
     def _next_loaded(self) -> Task[OutcomeT]:
         self.engine.clocks.end()
         begin = time.perf_counter()
         task = self.loaded.get()
-        self.busy_since += time.perf_counter() - begin
+        self._wait_since(begin)
         self.num_loading -= 1
         if isinstance(task, BaseException):
             raise task
@@ -225,8 +238,10 @@ class _Run(Generic[OutcomeT]):
         self.engine._begun[id(task)] = task
         try:
             clocks = self.engine.clocks
-            with clocks.stage(task.name):
-                task.load(PausingBudget(self.engine._budget, clocks, task.name))
+            budget = PausingBudget(self.engine._budget, clocks, task.name)
+            with clocks.stage(task.name), self.engine.meters.stage("decode"):
+                task.load(budget)
+                self.engine.meters.exclude(budget.waited_seconds)
         except BaseException as error:
             self.loaded.put(error)
         else:
@@ -238,7 +253,8 @@ class _Run(Generic[OutcomeT]):
 
     def _store(self, task: Task[OutcomeT]) -> None:
         try:
-            with self.engine.clocks.stage(task.name) if task.is_timed else nullcontext():
+            clock = self.engine.clocks.stage(task.name) if task.is_timed else nullcontext()
+            with clock, self.engine.meters.stage("encode"):
                 outcome: OutcomeT | BaseException = task.store()
         except BaseException as error:
             outcome = error
@@ -286,7 +302,7 @@ class _Run(Generic[OutcomeT]):
         self.engine.clocks.end()
         begin = time.perf_counter()
         outcome = self.done.get()
-        self.busy_since += time.perf_counter() - begin
+        self._wait_since(begin)
         self.num_storing -= 1
         if isinstance(outcome, BaseException):
             raise outcome

@@ -4,14 +4,16 @@ Work orders travel, pixels do not: a row of a few hundred bytes goes to an actor
 about its outcome come back.
 """
 
+import asyncio
 import logging
 import os
 import pickle
 import signal
 import threading
-import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -37,7 +39,9 @@ TASKS_IN_FLIGHT = 2
 # Workers that may be lost one after the other before they have begun: a node may be taken away
 # while one starts, and a worker that cannot start is no bad luck the fourth time.
 MAX_START_LOSSES = 3
-STOP_POLL_SECONDS = 1.0
+STOP_WAIT_SECONDS = 10.0
+# That may wait for the wish to stop at once.
+MOST_WORKERS = 10_000
 
 _GO_ON = "What is recorded stays done; run the same command again to go on"
 
@@ -115,7 +119,7 @@ def _run_on_ray(
             override_num_blocks=len(orders),
         )
         outcomes = dataset.map_batches(
-            _PoolActor,
+            GanrayWorker,
             fn_constructor_args=(factory, job, relay.board),
             batch_size=1,
             # Of a fixed size: all workers that the orders are worth are asked for at once, begin
@@ -129,6 +133,7 @@ def _run_on_ray(
             num_gpus=workers.gpus or None,
             max_task_retries=-1,
         )
+        outcomes.set_name(_shown_name(factory))
         try:
             for row in outcomes.iter_rows():
                 yield pickle.loads(row["row"])
@@ -154,11 +159,22 @@ def _warn_of_no_room(workers: WorkersConfig) -> None:
         _log.warning("event=waiting_for_nodes %s", asked)
 
 
-class _PoolActor(Generic[JobT, OrderT, RowT]):
-    """What Ray Data calls: batches of pickled orders in, batches of pickled rows out."""
+def _shown_name(factory: WorkerFactory[JobT, OrderT, RowT]) -> str:
+    """What Ray's dashboard calls the pool's work: ganray-restore of a RestoreWorker."""
+    name: str = getattr(factory, "__name__", "pool")
+    return f"ganray-{name.removesuffix('Worker').lower()}"
+
+
+class GanrayWorker(Generic[JobT, OrderT, RowT]):
+    """What Ray Data calls: batches of pickled orders in, batches of pickled rows out.
+
+    Ray's dashboard shows this name."""
 
     def __init__(self, factory: WorkerFactory[JobT, OrderT, RowT], job: JobT, board: Any) -> None:
-        restarted = ray.get_runtime_context().was_current_actor_reconstructed
+        with warnings.catch_warnings():
+            # Ray warns of its own use of an old name, in the log of every job.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            restarted = ray.get_runtime_context().was_current_actor_reconstructed
         self.board = board
         self.stopped = _RemoteFlag(board)
         # Sent to a worker itself by the hook of a node that is about to be taken away.
@@ -192,16 +208,19 @@ class _Board:
 
     def __init__(self, max_losses: int) -> None:
         self._max_losses = max_losses
-        self._is_stopped = False
+        self._stopped = asyncio.Event()
         self._begun: Counter[int] = Counter()
 
-    def stop(self) -> None:
-        self._is_stopped = True
+    async def stop(self) -> None:
+        self._stopped.set()
 
-    def is_stopped(self) -> bool:
-        return self._is_stopped
+    async def is_stopped(self, seconds: float) -> bool:
+        """Whether the pool is to stop, as soon as it is, or after so many seconds."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopped.wait(), seconds)
+        return self._stopped.is_set()
 
-    def begin(self, number: int) -> int:
+    async def begin(self, number: int) -> int:
         """Count one more beginning of an order; the workers lost with it, if they are too many,
         and else 0."""
         losses = self._begun[number]
@@ -222,9 +241,8 @@ class _StopRelay:
             self._stop.listen()
         # On the driver's own node, which is lost only together with the run.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        self.board = ray.remote(num_cpus=0, scheduling_strategy=here)(_Board).remote(
-            MAX_ORDER_LOSSES
-        )
+        options = {"num_cpus": 0, "scheduling_strategy": here, "max_concurrency": MOST_WORKERS}
+        self.board = ray.remote(**options)(_Board).remote(MAX_ORDER_LOSSES)
         threading.Thread(target=self._watch, daemon=True).start()
         return self
 
@@ -232,14 +250,14 @@ class _StopRelay:
         self._is_over.set()
 
     def _watch(self) -> None:
-        while not self._is_over.wait(0.2):
+        while not self._is_over.wait(0.1):
             if self._stop.is_set():
                 self.board.stop.remote()
                 return
 
 
 class _RemoteFlag:
-    """The wish to stop as a worker sees it: asked for now and then, known at once."""
+    """The wish to stop as a worker sees it: known at once, told within a moment."""
 
     def __init__(self, board: Any) -> None:
         self._board = board
@@ -251,9 +269,8 @@ class _RemoteFlag:
 
     def _watch(self) -> None:
         while not self._is_set:
-            time.sleep(STOP_POLL_SECONDS)
             try:
-                self._is_set = bool(ray.get(self._board.is_stopped.remote()))
+                self._is_set = bool(ray.get(self._board.is_stopped.remote(STOP_WAIT_SECONDS)))
             except ray.exceptions.RayError as error:
                 # The driver is gone, and Ray ends this process with it.
                 _log.warning("event=stop_flag_lost cause=%r", str(error))

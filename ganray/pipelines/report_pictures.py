@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 PAGE_BYTES = 11 << 20
 """Of all pictures of a page together, less than `page.MAX_BYTES`."""
-MOST_PICTURE_BYTES = 1 << 20
+MOST_STRIP_BYTES = 3 << 19
 MOST_PROCESSES = 4
 OUTLINES_AT_ONCE = 10
 SHARE_OF_ONE = 1 / 3
@@ -60,7 +60,7 @@ def read_pictures(
     if not num_processes:
         return Pictures()
     crew = _Crew(num_processes, reading)
-    max_bytes = min(MOST_PICTURE_BYTES, PAGE_BYTES // max(1, len(pairs)))
+    max_bytes = min(MOST_STRIP_BYTES, PAGE_BYTES // max(1, len(pairs)))
     bounds = Bounds(reading.max_pixels, max_bytes)
     try:
         with ThreadPoolExecutor(num_processes) as pool:

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain, islice
@@ -16,6 +16,7 @@ from ganray.config import to_yaml
 from ganray.errors import CodecError, RunFailedError
 from ganray.ledger import Ledger, LedgerRow
 from ganray.manifest import speakable
+from ganray.pipelines.metrics_run import RestoreMeters
 from ganray.pipelines.placement import choose_workers
 from ganray.pipelines.pool import run_pool
 from ganray.pipelines.recorder import Recorder
@@ -35,10 +36,11 @@ from ganray.pipelines.restore_orders import (
 from ganray.pipelines.restore_plan import RestorePlan, plan_restoration, prepare
 from ganray.pipelines.restore_report import EndedRun, write_restore_report
 from ganray.pipelines.restore_worker import RestoreWorker
+from ganray.pipelines.run_log import log_run
 from ganray.pipelines.scene_book import SceneBook
 from ganray.pipelines.scenes import is_tiled
 from ganray.pipelines.scenes_ahead import scenes_ahead
-from ganray.pipelines.stop import GracefulStop
+from ganray.pipelines.stop import DEADLINE, GracefulStop
 from ganray.pipelines.summary import REPORT_NAME, InputCounts, RunFolder, Summary
 from ganray.pipelines.workers import ray_cluster
 from ganray.restoration.tiling import choose_tiling
@@ -71,23 +73,28 @@ class RestoreResult:
 
 
 def run_restoration(
-    config: RestoreConfig, begin: Callable[[RestorePlan], None], report: Report
+    config: RestoreConfig,
+    begin: Callable[[RestorePlan], None],
+    report: Report,
+    stop: GracefulStop | None = None,
 ) -> RestoreResult:
     """Restore what the ledger does not show as done.
 
     `begin` gets the plan before any work, `report` every row as it is recorded, and every window of
-    a scene. SIGTERM ends the
-    run once what is in flight is recorded. Raises GanrayError; what was recorded stays done.
+    a scene. SIGTERM ends the run once what is in flight is recorded, which is a failure; so does a
+    deadline that asks `stop`, which is none. Raises GanrayError; what was recorded stays done.
     """
     started = time.perf_counter()
     preparation = prepare(config)
     target = open_store(preparation.config.target)
     run_id = _new_run_id()
-    with GracefulStop() as stop, claimed(target, run_id) as claim:
+    listening = nullcontext(stop) if stop else GracefulStop()
+    with listening as stopping, log_run(run_id), claimed(target, run_id) as claim:
         plan = plan_restoration(preparation)
         run = _Run(plan, run_id, started, report)
         begin(plan)
-        run.to_the_end(stop, claim)
+        with run.meters:
+            run.to_the_end(stopping, claim)
     return RestoreResult(run.summary, tuple(run.failures), run.page)
 
 
@@ -103,6 +110,7 @@ class _Run:
         self.job = _new_job(plan, run_id, self.workers.max)
         self.folder = RunFolder(self.target, run_id)
         self.summary = _first_summary(plan, run_id)
+        self.meters = RestoreMeters()
         self.recorder = Recorder(Ledger(self.target), run_id)
         self.scenes = SceneBook(self.workers.max)
         self.told: set[str] = set()
@@ -118,7 +126,10 @@ class _Run:
                 self._take(outcome)
                 self._require_claim(claim)
         finally:
+            self.summary.stopped = stop.reason
             self._end(sys.exception())
+        if self.summary.inputs.pending and stop.reason == DEADLINE:
+            return
         if self.summary.inputs.pending:
             why = "stopped by SIGTERM" if stop.is_set() else "some work was lost"
             raise RunFailedError(
@@ -138,6 +149,7 @@ class _Run:
     def _begin(self) -> None:
         # The claim says that nobody else is at work: these are what a killed run left behind.
         num_aborted = self.target.abort_unfinished()
+        self.meters.show(self.summary.inputs)
         self.folder.write_config(to_yaml(self.plan.config))
         self.target.write(self.job.generator_key, self.plan.preparation.checkpoint_bytes)
         event = {"event": "planned", "time": self.job.started_at}
@@ -145,6 +157,8 @@ class _Run:
         self.folder.add_event(
             event
             | {"generator": self.job.generator_digest, "workers": self.workers.max}
+            | {"asked": self.plan.preparation.asked, "file": self.plan.config.generator}
+            | {"cost_per_worker_hour": self.plan.config.cost_per_worker_hour}
             | {"vanished": self.plan.num_vanished, "aborted_uploads": num_aborted}
             | counts
         )
@@ -171,6 +185,8 @@ class _Run:
                 if workers.max:
                     num_cpus = self.workers.max * self.workers.cpus
                     cluster.enter_context(ray_cluster(workers, num_cpus))
+                    self.meters.connected(self.summary.inputs)
+                    cluster.callback(self.meters.flush)
                 yield from run_pool(RestoreWorker, self.job, orders, workers, stop)
 
     def _split_ahead(self) -> set[str]:
@@ -224,6 +240,7 @@ class _Run:
                 _delete_all(self.target, scene.staged_keys)
             self._handle_row(outcome)
         elif isinstance(outcome, WindowDone):
+            self.meters.go_on()
             self.report(outcome)
         elif row is not None:
             self.recorder.record(row)
@@ -231,6 +248,7 @@ class _Run:
 
     def _handle_row(self, row: LedgerRow) -> None:
         _count(self.summary, row)
+        self.meters.take(row, self.summary.inputs)
         self.report(row)
         if row.state == "failed":
             if len(self.failures) < KEPT_FAILURES:
@@ -313,6 +331,8 @@ def _count(summary: Summary, row: LedgerRow) -> None:
             summary.notices.append(NOT_FOR_DIAGNOSIS)
     else:
         summary.inputs.failed += 1
+        summary.retryable += row.retry
+        summary.failures[row.error] = summary.failures.get(row.error, 0) + 1
     summary.flagged += bool(row.flags)
     summary.windows += row.num_windows
     summary.input_pixels += row.input_pixels

@@ -14,6 +14,7 @@ from ganray.config import Section, digest
 from ganray.manifest import Selection
 from ganray.models.checkpoint import ReadingConfig
 from ganray.pipelines.workers import NotNegative, WorkersConfig
+from ganray.registry import default_registry
 from ganray.report.config import ReportConfig
 from ganray.restoration import RestorerConfig
 from ganray.restoration.restorer import Precision
@@ -105,7 +106,10 @@ class RestoreConfig(Selection):
     target: str = "ganray-output/restored"
     """URI or folder of the restored archive; the ledger stands there under _ganray/."""
     generator: str = "compact-x2"
-    """File, URI or catalog name of the generator."""
+    """File, URI or catalog name of the generator, or `registry:NAME` or `registry:NAME@VERSION`."""
+    registry: str = Field(default_factory=default_registry)
+    """URI or folder of the registry that `registry:NAME` is looked up in; by default what
+    GANRAY_REGISTRY names."""
     masks: str = ""
     """URI or folder of masks of lost pixels, for a generator that takes one. A mask has its image's
     key with the extension .png; that of a TIFF is a TIFF of the same key. It has its image's sides,

@@ -238,4 +238,5 @@ class RestoreJob:
             retry=retry,
             limits_digest=self.config.limits_digest if is_by_limit else "",
             ganray_version=__version__,
+            error=type(error).__name__,
         )

@@ -44,9 +44,13 @@ ORDERS_PER_WORKER = 8
 
 @dataclass(frozen=True)
 class Preparation:
-    """A configuration that was checked against the world: its URIs are absolute."""
+    """A configuration that was checked against the world: its URIs are absolute.
+
+    `asked` is the generator as it was asked for: `registry:NAME` may mean another one tomorrow.
+    """
 
     config: RestoreConfig
+    asked: str
     checkpoint: Checkpoint = field(repr=False)
     checkpoint_bytes: bytes = field(repr=False)
 
@@ -96,13 +100,15 @@ class RestorePlan:
 
 def prepare(config: RestoreConfig) -> Preparation:
     """Check what can be checked before anything is listed or written. Raises GanrayError."""
+    asked = config.generator
     config = config.model_copy(
         update={
             "source": resolve_archive(config.source),
             "target": absolute_uri(config.target),
             "masks": config.masks and absolute_uri(config.masks),
-            "generator": absolute_generator(config.generator),
-            "reading": _absolute_reading(config.reading),
+            "generator": absolute_generator(config.generator, config.registry),
+            "registry": absolute_uri(config.registry),
+            "reading": _absolute_reading(config.reading, config.registry),
         }
     )
     require_apart(config.source, config.target, names=("source", "target"))
@@ -117,7 +123,7 @@ def prepare(config: RestoreConfig) -> Preparation:
             "the globs"
         )
     _require_target(config.target)
-    return Preparation(config, checkpoint, data)
+    return Preparation(config, asked, checkpoint, data)
 
 
 def plan_restoration(preparation: Preparation) -> RestorePlan:
@@ -271,10 +277,10 @@ def _groups(pending: Iterable[Pending], size: int) -> Iterator[tuple[Pending, ..
         yield tuple(group)
 
 
-def _absolute_reading(reading: ReadingConfig) -> ReadingConfig:
+def _absolute_reading(reading: ReadingConfig, registry: str) -> ReadingConfig:
     if not reading.blend:
         return reading
-    return reading.model_copy(update={"blend": absolute_generator(reading.blend)})
+    return reading.model_copy(update={"blend": absolute_generator(reading.blend, registry)})
 
 
 def _require_target(target: str) -> None:

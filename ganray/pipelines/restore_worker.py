@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import chain
 
 import torch
@@ -20,6 +21,8 @@ from ganray.ledger import ROWS_PREFIX, Ledger, LedgerRow
 from ganray.pipelines.budget import Clocks
 from ganray.pipelines.film_tasks import FilmAssemblyTask, FilmSegmentTask
 from ganray.pipelines.image_task import ImageTask
+from ganray.pipelines.metrics import Meters
+from ganray.pipelines.metrics_worker import MeteredStore, WorkerMeters, exported
 from ganray.pipelines.overlap import Engine, Task
 from ganray.pipelines.pool import TASKS_IN_FLIGHT, WorkerContext
 from ganray.pipelines.restore_orders import (
@@ -34,6 +37,7 @@ from ganray.pipelines.restore_orders import (
     WorkOrder,
 )
 from ganray.pipelines.restore_tools import RestoreTools
+from ganray.pipelines.run_log import log_worker
 from ganray.pipelines.scene_tasks import AssemblyTask, SceneWindowTask
 from ganray.restoration.canvas import RestoredWindow, WindowTask
 
@@ -52,6 +56,15 @@ class RestoreWorker:
         self.context = context
         # In the process itself a crash would end the run; after a crash the culprit is sought.
         self.tools = RestoreTools(job, isolated=context.in_process or context.restarted)
+        meters = Meters()
+        self.meters = WorkerMeters(meters)
+        self.tools.source = MeteredStore(self.tools.source, self.meters)
+        self.tools.target = MeteredStore(self.tools.target, self.meters)
+        self._shell = ExitStack()
+        if not context.in_process:
+            # The driver exports and logs for itself.
+            self._shell.enter_context(exported(meters))
+            log_worker(job.run_id)
         self.ledger = Ledger(self.tools.target)
         self.engine: Engine[Outcome] = Engine(
             self._restore,
@@ -60,6 +73,7 @@ class RestoreWorker:
             num_writers=job.config.workers.num_writers,
             num_ahead=job.config.workers.num_ahead,
             buffer_bytes=job.config.workers.buffer_bytes,
+            meters=self.meters,
         )
         self._prefix = ""
         self._num_orders = 0
@@ -79,12 +93,15 @@ class RestoreWorker:
         for outcome in run:
             outcomes.append(outcome)
             yield outcome
+        # After its last order Ray ends a worker without a word.
+        self.meters.flush()
         yield OrderDone(order.name, tuple(self._objects), tuple(outcomes))
 
     def _run(self, order: WorkOrder) -> Iterator[Outcome]:
         return self.engine.run(self._tasks(order), self.context.stop)
 
     def close(self) -> None:
+        self._shell.close()
         self.engine.close()
         self.tools.close()
 

@@ -1,9 +1,13 @@
-"""A graceful stop: SIGTERM asks a run to finish what is in flight and to begin nothing more."""
+"""A graceful stop: SIGTERM, or whoever holds it, asks a run to finish what is in flight and to
+begin nothing more."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+SIGTERM = "SIGTERM"
+DEADLINE = "deadline"
 
 
 class GracefulStop:
@@ -13,6 +17,8 @@ class GracefulStop:
         self._event = threading.Event()
         self._before: Any = None
         self.is_listening = False
+        self.reason = ""
+        """Who asked for it first, in a word."""
 
     def __enter__(self) -> Self:
         self._before = signal.getsignal(signal.SIGTERM)
@@ -37,8 +43,17 @@ class GracefulStop:
     def is_set(self) -> bool:
         return self._event.is_set()
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
+    def ask(self, reason: str) -> None:
+        """Ask for the stop, from any thread."""
+        self.reason = self.reason or reason
         self._event.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for it, but not longer; whether it was asked for."""
+        return self._event.wait(seconds)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.ask(SIGTERM)
 
     @property
     def _is_main(self) -> bool:

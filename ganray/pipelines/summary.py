@@ -32,6 +32,8 @@ class Summary:
 
     `vanished` inputs have an output and are no longer in the archive, `flagged` ones exceed a
     limit of trust. `notices` is what whoever uses the outputs has to know.
+    Of the failed ones `retryable` are tried again by the next run, and `failures` counts those of
+    this run by the class of the error. `stopped` says by what the run was ended early.
     """
 
     run_id: str
@@ -44,6 +46,9 @@ class Summary:
     vanished: int = 0
     flagged: int = 0
     notices: list[str] = field(default_factory=list)
+    retryable: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+    stopped: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -78,7 +83,7 @@ class RunFolder:
 
 def latest_run(store: Store) -> str | None:
     """The id of the target's latest run; ids sort by their start."""
-    return max(_run_ids(store), default=None)
+    return max(run_ids(store), default=None)
 
 
 def read_run_file(store: Store, run_id: str, name: str) -> str | None:
@@ -89,6 +94,7 @@ def read_run_file(store: Store, run_id: str, name: str) -> str | None:
         return None
 
 
-def _run_ids(store: Store) -> Iterable[str]:
+def run_ids(store: Store) -> Iterable[str]:
+    """The ids of a target's runs, once for each file of theirs."""
     for info in store.list(RUNS_PREFIX):
         yield info.key.removeprefix(RUNS_PREFIX).partition("/")[0]

@@ -17,9 +17,12 @@ import torch
 from ganray.claim import claimed
 from ganray.config import to_yaml
 from ganray.errors import ConfigError, NotFoundError, RunFailedError
+from ganray.pipelines.metrics_run import TrainMeters
+from ganray.pipelines.run_log import log_run
 from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.train_checkpoints import checkpoint_step, list_checkpoints
 from ganray.pipelines.train_config import TrainConfig, TrainPlan
+from ganray.pipelines.train_gate import GATE_FOLDER, pass_gate
 from ganray.pipelines.train_on_ray import train_on_ray
 from ganray.pipelines.train_output import (
     CONFIG_KEY,
@@ -28,6 +31,8 @@ from ganray.pipelines.train_output import (
     METRICS_KEY,
     Report,
 )
+from ganray.pipelines.train_pictures import PREFIX as PICTURES
+from ganray.pipelines.train_report import REPORT_KEY, TrainReporter
 from ganray.pipelines.train_resume import compare_configs, finished_step, read_if_there
 from ganray.pipelines.train_signals import Link, Wishes
 from ganray.pipelines.train_worker import WorkerPlace, run_worker
@@ -45,6 +50,8 @@ class TrainResult:
     already_finished: bool
     gave_up_at: int | None = None
     """The step at which an earlier run had ended the training as past help."""
+    report: str = ""
+    """Where the report stands; empty if it could not be written."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +68,11 @@ class Course:
 
     report: Report
     stored_step: int
+    reporter: TrainReporter
+    run_id: str = ""
     first_step: int | None = None
     last_event: Mapping[str, Any] = field(default_factory=dict)
+    meters: TrainMeters = field(default_factory=TrainMeters)
 
     @property
     def steps_done(self) -> int:
@@ -76,6 +86,8 @@ class Course:
             self.last_event = line
         if line.get("event") == "checkpoint":
             self.stored_step = int(line["step"])
+            self.reporter.note_checkpoint()
+        self.meters.hear(line)
         self.report(line)
 
 
@@ -88,22 +100,34 @@ def run_training(plan: TrainPlan, report: Report) -> TrainResult:
     config = plan.config
     generator, store = join_uri(config.output, GENERATOR_KEY), open_store(config.output)
     run_id = f"train-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-    with GracefulStop() as stop, claimed(store, run_id) as claim, Wishes(stop, claim) as wishes:
+    with (
+        GracefulStop() as stop,
+        log_run(run_id),
+        claimed(store, run_id) as claim,
+        Wishes(stop, claim) as wishes,
+    ):
         start = _prepare_output(plan, store)
+        reporter = TrainReporter(plan, store, report, lambda: wishes.wish().may_write)
         if isinstance(start, TrainResult):
+            pass_gate(plan, store, start.gave_up_at or plan.total_steps, report)
+            if config.gate.name:
+                reporter.write()
             return start
         # The generator first: from here on, where one stands this training is finished.
         store.delete(GENERATOR_KEY)
         store.write(CONFIG_KEY, to_yaml(config).encode())
-        course = Course(report, start.step)
-        if config.workers.max == 0:
-            share = Share(0, 1, config.batch_size)
-            link = Link(course.hear, wishes.wish)
-            run_worker(plan, WorkerPlace(share, _local_device(), link), start.notes)
-        else:
-            train_on_ray(plan, course, wishes, stop, start.notes)
-        _require_end(course, wishes)
-    return TrainResult(generator, course.steps_done, already_finished=False)
+        course = Course(report, start.step, reporter, run_id)
+        with reporter.at_the_end(), course.meters:
+            if config.workers.max == 0:
+                share = Share(0, 1, config.batch_size)
+                link = Link(course.hear, wishes.wish)
+                run_worker(plan, WorkerPlace(share, _local_device(), link), start.notes)
+            else:
+                train_on_ray(plan, course, wishes, stop, start.notes)
+            _require_end(course, wishes)
+            pass_gate(plan, store, int(course.last_event["step"]), report)
+    page = join_uri(config.output, REPORT_KEY) if reporter.is_written else ""
+    return TrainResult(generator, course.steps_done, already_finished=False, report=page)
 
 
 def _require_end(course: Course, wishes: Wishes) -> None:
@@ -162,7 +186,8 @@ def _remove_earlier(config: TrainConfig, store: Store) -> None:
         )
     # Checkpoints last: as long as one stands, so does what it was trained with.
     for prefix in (
-        *(GENERATOR_KEY, METRICS_KEY, EVENTS_KEY, "tensorboard/"),
+        *(GENERATOR_KEY, METRICS_KEY, EVENTS_KEY, REPORT_KEY, "tensorboard/"),
+        *(f"{GATE_FOLDER}/", PICTURES),
         *("checkpoints/", CONFIG_KEY),
     ):
         with contextlib.suppress(NotFoundError):

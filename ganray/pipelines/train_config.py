@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from ganray.errors import ConfigError
+from ganray.evaluation.weights import MetricWeights
 from ganray.models.catalog import discriminator_stride
 from ganray.models.checkpoint import Checkpoint, build_generator, load_checkpoint
 from ganray.models.transfer import transfer
@@ -17,9 +18,11 @@ from ganray.pipelines.archives import (
     resolve_archive,
 )
 from ganray.pipelines.data_config import AUTO, DataConfig, resolve_validation
+from ganray.pipelines.gate import GateConfig
 from ganray.pipelines.train_images import Needs
 from ganray.pipelines.train_samples import DataPlan, plan_data
 from ganray.pipelines.workers import WorkersConfig
+from ganray.registry import default_registry, find_incumbent, open_name, require_name
 from ganray.training.config import (
     DiscriminatorConfig,
     DiscriminatorField,
@@ -33,6 +36,28 @@ from ganray.training.samples import SamplePlan
 CPU = torch.device("cpu")
 
 
+class TrainGateConfig(GateConfig):
+    """Whether the trained generator is promoted at the end, and by which rules."""
+
+    name: str = ""
+    """Name in `registry` that the trained generator is promoted under if it passes the gate;
+    empty for no promotion."""
+    archive: str = ""
+    """URI or folder of references that the candidate is measured on; empty for the images of the
+    validation."""
+    degraded: str = ""
+    """URI or folder of the degraded twins of `gate.archive`; otherwise they are synthesised."""
+    weights: MetricWeights = MetricWeights()
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "TrainGateConfig":
+        if self.name:
+            require_name(self.name)
+        if self.degraded and not self.archive:
+            raise ValueError("gate.degraded is given; name its references by gate.archive")
+        return self
+
+
 class TrainConfig(DataConfig, LoopConfig):
     """The training job: everything has a default that trains on the embedded sample."""
 
@@ -40,9 +65,13 @@ class TrainConfig(DataConfig, LoopConfig):
     """Generator to build; by default that of `init_from`, or a compact one."""
     discriminator: DiscriminatorField = DiscriminatorConfig()
     init_from: str = "compact-x2"
-    """Checkpoint to start from: file, URI or catalog name; empty, or by default where `generator`
-    is given, to start from random weights."""
+    """Checkpoint to start from: file, URI, catalog name or `registry:NAME`; empty, or by default
+    where `generator` is given, to start from random weights."""
+    registry: str = Field(default_factory=default_registry)
+    """URI or folder of the registry of `registry:NAME` and of `gate.name`; by default what
+    GANRAY_REGISTRY names."""
     workers: WorkersConfig = WorkersConfig()
+    gate: TrainGateConfig = TrainGateConfig()
     output: str = "ganray-output/train"
     """URI or folder of the checkpoints, metrics and the trained generator."""
     resume: bool = True
@@ -110,23 +139,50 @@ def plan_training(config: TrainConfig) -> TrainPlan:
     Objective(config.objective, bands=options["bands"], device=CPU, seed=config.seed)
     takes_mask = bool(options.get("mask", False))
     needs = Needs(options["bands"], options["scale"], config.batch_size, takes_mask)
-    return TrainPlan(
+    plan = TrainPlan(
         config=config,
         architecture=generator.architecture,
         network=options,
         data=plan_data(config, needs),
     )
+    _require_gate(plan)
+    return plan
+
+
+def _require_gate(plan: TrainPlan) -> None:
+    """Raise GanrayError unless the gate that is asked for can be held when the training ends."""
+    gate, validation = plan.config.gate, plan.data.validation
+    if not gate.name:
+        return
+    store = open_name(plan.config.registry, gate.name)
+    find_incumbent(store, plan.samples.scale, plan.samples.bands)
+    if gate.archive:
+        return
+    if validation.degraded:
+        raise ConfigError(
+            "gate.name is given, and the validation images are pairs; name the held-out pairs by "
+            "gate.archive and gate.degraded"
+        )
+    if not validation.keys:
+        raise ConfigError(
+            "gate.name is given, and no image is held out to measure the candidate on; give "
+            "gate.archive, or validation"
+        )
 
 
 def _absolute(config: TrainConfig) -> TrainConfig:
     """The configuration with URIs that every worker understands."""
     others = {"degraded": config.degraded, "validation_degraded": config.validation_degraded}
+    places = {name: getattr(config.gate, name) for name in ("archive", "degraded")}
+    gate = {name: resolve_archive(uri) for name, uri in places.items() if uri}
     return config.model_copy(
         update={
             "archive": resolve_archive(config.archive),
             "validation": resolve_validation(config),
             "init_from": _first_checkpoint(config),
             "output": absolute_uri(config.output),
+            "registry": absolute_uri(config.registry),
+            "gate": config.gate.model_copy(update=gate),
             **{name: resolve_archive(uri) for name, uri in others.items() if uri},
         }
     )
@@ -137,7 +193,7 @@ def _first_checkpoint(config: TrainConfig) -> str:
     by_default = "init_from" not in config.model_fields_set
     if not config.init_from or (config.generator is not None and by_default):
         return ""
-    return absolute_generator(config.init_from)
+    return absolute_generator(config.init_from, config.registry)
 
 
 def _choose_generator(config: TrainConfig, start: Checkpoint | None) -> GeneratorConfig:

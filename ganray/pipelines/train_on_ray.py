@@ -19,6 +19,7 @@ from ray.util.queue import Empty, Queue
 
 from ganray.errors import GanrayError, LostPeerError, RunFailedError
 from ganray.pipelines.pool import original_error
+from ganray.pipelines.run_log import log_worker
 from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.train_config import TrainPlan
 from ganray.pipelines.train_data import DATA_CPUS
@@ -44,6 +45,7 @@ class Course(Protocol):
     """What was heard of a training."""
 
     stored_step: int
+    run_id: str
 
     def hear(self, line: Mapping[str, Any]) -> None: ...
 
@@ -69,6 +71,7 @@ def train_on_ray(
         with shown_wishes(wishes) as board, _reporting(course.hear) as queue:
             while not wishes.wish().stop:
                 job = {"plan": plan, "queue": queue, "board": board, "notes": notes}
+                job["run_id"] = course.run_id
                 try:
                     _fit(plan, job)
                     return
@@ -102,7 +105,7 @@ def _fit(plan: TrainPlan, job: dict[str, Any]) -> None:
             ),
             # Ray Train keeps nothing of its own here: checkpoints go to the output by ganray.
             run_config=ray.train.RunConfig(
-                name="ganray",
+                name="ganray-train",
                 storage_path=scratch,
                 failure_config=ray.train.FailureConfig(max_failures=0, max_preemption_failures=0),
             ),
@@ -118,6 +121,7 @@ def _resources(plan: TrainPlan) -> dict[str, float]:
 
 def _ray_worker(job: dict[str, Any]) -> None:
     """What Ray Train runs on every worker."""
+    log_worker(job["run_id"])
     context = ray.train.get_context()
     plan: TrainPlan = job["plan"]
     share = Share(context.get_world_rank(), context.get_world_size(), plan.config.batch_size)

@@ -60,6 +60,7 @@ class TrainOutput:
         self._patience = patience
         self._lines: list[Metrics] = []
         self._events: list[Event] = []
+        self._pictures: dict[str, bytes] = {}
         self._failed_step = -1
         self._scratch = tempfile.TemporaryDirectory(prefix="ganray-tensorboard-")
         self._tensorboard = SummaryWriter(self._scratch.name)
@@ -88,8 +89,15 @@ class TrainOutput:
             if isinstance(value, int | float) and name != "step":
                 self._tensorboard.add_scalar(name, value, int(metrics["step"]))
 
+    def keep_picture(self, key: str, data: bytes) -> None:
+        """Store a picture with the next checkpoint."""
+        self._pictures[key] = data
+
     def flush(self) -> None:
-        """Store metrics and events as they are now. Raises StorageError; nothing is forgotten."""
+        """Store pictures, metrics and events. Raises StorageError; nothing is forgotten."""
+        for key, picture in list(self._pictures.items()):
+            self.store.write(key, picture)
+            del self._pictures[key]
         for key, lines in ((METRICS_KEY, self._lines), (EVENTS_KEY, self._events)):
             content = "".join(json.dumps(line) + "\n" for line in list(lines))
             self.store.write(key, content.encode())

@@ -21,9 +21,11 @@ FREE = (
     *("workers", "output", "resume", "validation", "validation_degraded"),
     *("num_validation_images", "readers", "max_failed"),
     *("log_every", "validate_every", "checkpoint_every", "precision"),
-    *("stability", "compile", "micro_batches"),
+    *("stability", "compile", "micro_batches", "registry", "gate"),
 )
 """Keys that do not decide what is learnt from which samples."""
+GATE_EVENTS = ("promoted", "refused")
+"""What is told of a training that has come to its end."""
 SPLITTING = "validation", "num_validation_images"
 """They do where validation=auto takes its images from the archive."""
 
@@ -40,8 +42,9 @@ def finished_step(store: Store, *, or_else: int) -> int | None:
     events = (read_if_there(store, EVENTS_KEY) or b"").decode().splitlines()
     if not events:
         return or_else
-    last: Event = json.loads(events[-1])
-    return int(last["step"]) if last["event"] == "finished" else None
+    told: list[Event] = [json.loads(line) for line in events]
+    last = next((event for event in reversed(told) if event["event"] not in GATE_EVENTS), {})
+    return int(last["step"]) if last.get("event") == "finished" else None
 
 
 def read_if_there(store: Store, key: str) -> bytes | None:

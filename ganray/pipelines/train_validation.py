@@ -54,7 +54,7 @@ def measure_validation(plan: TrainPlan, generator: nn.Module, place: Measuring) 
     if not keys:
         return {}
     table = torch.zeros(len(keys), len(VALIDATION_METRICS), 2, dtype=torch.float64)
-    restorer, share = _restorer(plan, generator, place.device), place.share
+    restorer, share = build_restorer(plan, generator, place.device), place.share
     for row in range(share.rank, len(keys), share.num_workers):
         pair = _readable_pair(plan, row, place.note)
         if pair is None:
@@ -83,7 +83,7 @@ def compare_with_bicubic(
     """
     if not plan.data.validation.keys:
         return {}
-    restorer = _restorer(plan, generator, device)
+    restorer = build_restorer(plan, generator, device)
     reached: list[tuple[float, float]] = []
     for row in range(len(plan.data.validation.keys)):
         pair = _readable_pair(plan, row, note)
@@ -99,6 +99,19 @@ def compare_with_bicubic(
     # JSON has no word for what is not finite.
     known = mean if math.isfinite(mean) else None
     return {f"validation_{PSNR}": known, f"bicubic_{PSNR}": baseline}
+
+
+def measure_baseline(plan: TrainPlan, note: Note) -> dict[str, float]:
+    """Means of the validation metrics of bicubic magnification, under `bicubic_` and their name."""
+    known: dict[str, list[float]] = {name: [] for name in VALIDATION_METRICS}
+    for row in range(len(plan.data.validation.keys)):
+        pair = _readable_pair(plan, row, note)
+        if pair is None:
+            continue
+        measured = measure_bicubic(pair, VALIDATION_METRICS, scale=plan.samples.scale)
+        for name, value in measured.items():
+            known[name] += [] if value is None or not math.isfinite(value) else [value]
+    return {f"bicubic_{name}": fmean(values) for name, values in known.items() if values}
 
 
 def _measure(restorer: Restorer, pair: Pair) -> dict[str, float | None]:
@@ -142,7 +155,8 @@ def validation_pair(plan: TrainPlan, row: int) -> Pair:
     return Pair(key, degraded, reference)
 
 
-def _restorer(plan: TrainPlan, generator: nn.Module, device: torch.device) -> Restorer:
+def build_restorer(plan: TrainPlan, generator: nn.Module, device: torch.device) -> Restorer:
+    """What restores archives, with a generator in training."""
     _, network = build_generator(plan.architecture, plan.network)
     data = encode_checkpoint(generator, plan.architecture, network, Provenance("", {}))
     checkpoint = decode_checkpoint(data, "the generator in training")

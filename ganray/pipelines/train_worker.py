@@ -5,7 +5,7 @@ Runs inside Ray Train, or alone in the calling process. Rank 0 writes; all compu
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -27,11 +27,13 @@ from ganray.pipelines.train_checkpoints import FoundCheckpoint, find_checkpoint
 from ganray.pipelines.train_config import TrainPlan
 from ganray.pipelines.train_data import local_batches, streamed_batches, watch_failures
 from ganray.pipelines.train_output import TrainOutput
+from ganray.pipelines.train_pictures import Sampler
 from ganray.pipelines.train_signals import Link
 from ganray.pipelines.train_validation import (
     Measuring,
     Note,
     compare_with_bicubic,
+    measure_baseline,
     measure_validation,
 )
 from ganray.storage import RetryPolicy, open_store
@@ -47,6 +49,7 @@ from ganray.training.objective import Objective
 from ganray.training.reactions import Event, gave_up
 from ganray.training.samples import Arrays, Share
 from ganray.training.state import TrainingState, new_state, restore_state, take_snapshot
+from ganray.training.steps import Batch
 
 _log = logging.getLogger(__name__)
 
@@ -76,9 +79,10 @@ def run_worker(plan: TrainPlan, place: WorkerPlace, notes: tuple[Event, ...] = (
     torch.set_num_threads(plan.config.workers.num_threads)
     state, origin = start_state(plan, place.device)
     found = resume(state, plan.config.output, place)
-    output = None
+    output = sampler = None
     if place.share.rank == 0:
         output = begin_output(plan, place, state.step, found)
+        sampler = Sampler(plan, state, place.device, output.keep_picture)
         if origin and not state.step:
             output.add_event({"event": "transferred", "step": 0, "weights": origin["transfer"]})
         skipped = (_skipped(item.key, item.reason) for item in plan.data.skipped)
@@ -90,7 +94,7 @@ def run_worker(plan: TrainPlan, place: WorkerPlace, notes: tuple[Event, ...] = (
         tell({"step": state.step, **_skipped(key, reason)})
 
     arrays = watch_failures(_arrays(plan, place.share, range(state.step, plan.total_steps)), note)
-    batches = (make_batch(found, plan.samples, place.device) for found in arrays)
+    batches: Iterator[Batch] = (make_batch(a, plan.samples, place.device) for a in arrays)
     objective = Objective(
         plan.config.objective,
         bands=plan.samples.bands,
@@ -98,13 +102,22 @@ def run_worker(plan: TrainPlan, place: WorkerPlace, notes: tuple[Event, ...] = (
         seed=plan.config.seed,
     )
     measuring = Measuring(place.share, place.device, told_once(note))
-    train(state, batches, plan.config, make_hooks(plan, place, output, measuring), objective)
+    hooks = make_hooks(plan, place, output, measuring)
+    if output and sampler:
+        if not state.step and (baseline := _measure_baseline(plan, measuring)):
+            output.log({"step": 0, **baseline})
+        sampler.take_due()
+        batches = sampler.seeing(batches)
+        hooks = replace(hooks, validate=sampler.showing(hooks.validate))
+    train(state, batches, plan.config, hooks, objective)
     is_over = state.step == plan.total_steps or gave_up(state.monitor)
     if output and not is_over:
         output.stop(take_snapshot(state))
     elif output:
         if comparison := _compare(plan, state, measuring):
             output.add_event({"event": "compared", "step": state.step, **comparison})
+        if sampler:
+            sampler.take()
         output.finish(state.step, encode_generator(plan, state, origin))
 
 
@@ -129,6 +142,15 @@ def _compare(
     except (GanrayError, RuntimeError) as error:
         # PyTorch's errors are RuntimeErrors, that of a full device too.
         _log.warning("event=not_compared step=%d cause=%r", state.step, str(error))
+        return {}
+
+
+def _measure_baseline(plan: TrainPlan, measuring: Measuring) -> dict[str, float]:
+    """What bicubic reaches; empty if that fails, since all that is lost is a line of the report."""
+    try:
+        return measure_baseline(plan, measuring.note)
+    except (GanrayError, RuntimeError) as error:
+        _log.warning("event=no_baseline cause=%r", str(error))
         return {}
 
 
@@ -249,7 +271,11 @@ def encode_generator(plan: TrainPlan, state: TrainingState, origin: dict[str, st
 
 
 def told_config(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration as a published file may tell it: of local paths the last part alone."""
+    """A configuration as a published file may tell it: of local paths the last part alone.
+
+    What becomes of the generator afterwards is no part of its making.
+    """
+    config = {key: value for key, value in config.items() if key not in ("registry", "gate")}
     keys = ("archive", "degraded", "validation", "validation_degraded", "output")
     places = {key: told_place(config[key]) for key in keys}
     places["init_from"] = told_place(config["init_from"])

@@ -57,9 +57,11 @@ def ray_cluster(workers: WorkersConfig, num_cpus: float) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    # On a cluster the workers' warnings belong into the log of the job.
+    is_shared = bool(os.environ.get("RAY_ADDRESS"))
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": is_shared}
     try:
-        if os.environ.get("RAY_ADDRESS"):
+        if is_shared:
             ray.init(**quiet)
         else:
             logical = max(os.cpu_count() or 1, int(num_cpus + 0.999))
@@ -74,6 +76,17 @@ def ray_cluster(workers: WorkersConfig, num_cpus: float) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def shared_cluster(workers: WorkersConfig) -> Iterator[None]:
+    """Stay connected to the cluster that RAY_ADDRESS names, so that what this process exports is
+    seen even where it has no work; nothing where none is named, or `workers.max` is 0."""
+    if workers.max and os.environ.get("RAY_ADDRESS"):
+        with ray_cluster(workers, 0):
+            yield
+    else:
+        yield
 
 
 def _quiet_ray_data() -> None:

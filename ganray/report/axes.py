@@ -34,8 +34,10 @@ class Axis:
     @property
     def ticks(self) -> tuple[Tick, ...]:
         values = _decades(self.low, self.high) if self.log else _nice(self.low, self.high)
-        places = self.places(values)
-        return tuple(Tick(float(p), number(v)) for p, v in zip(places, values, strict=True))
+        digits = 0 if self.log else _digits(_step(self.high - self.low))
+        # Three digits are not always enough to tell ticks apart.
+        texts = [f"{v:.{digits}f}" if digits > 1 else number(v) for v in values]
+        return tuple(Tick(float(p), t) for p, t in zip(self.places(values), texts, strict=True))
 
     def places(self, values: ArrayLike) -> NDArray[np.float64]:
         """Where values stand, from 0 to 1 along the axis; what is not finite stays so."""
@@ -69,6 +71,11 @@ def _step(span: float) -> float:
     rough = span / FEW_TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     return next(nice * power for nice in NICE_STEPS if nice * power >= rough * (1 - 1e-9))
+
+
+def _digits(step: float) -> int:
+    """Decimals that tell multiples of a step apart; of very small ones, none are written."""
+    return next((n for n in range(5) if math.isclose(round(step, n), step, rel_tol=1e-9)), 0)
 
 
 def _nice(low: float, high: float) -> Sequence[float]:

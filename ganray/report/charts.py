@@ -5,20 +5,24 @@ size on a telephone. Shapes are in a square of SIDE units, y downwards.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ganray.report.amounts import number
-from ganray.report.axes import Axis, axis_over
+from ganray.report.axes import Axis, Tick, axis_over
 
 SIDE = 1000
 MOST_POINTS = 600
 """Of one line; a longer one is drawn by the extremes of each of its stretches."""
 MOST_DOTS = 2000
 MOST_MARKS = 60
+LABEL_WIDTH = 0.045
+"""That a mark's label takes of a chart's width."""
+NAMED_WIDTH = 0.22
+"""Of a stage, from which its name has room above it."""
 NUM_TONES = 6
 LEAST_COUNT = 5
 
@@ -36,17 +40,39 @@ class Series:
 
 @dataclass(frozen=True)
 class Mark:
-    """An event at a place of the x axis, such as a rollback or a limit."""
+    """An event at a place of the x axis, such as a rollback or a limit.
+
+    With a `label`, that is what stands above its line; otherwise `text` stands below the chart.
+    """
 
     x: float
     text: str
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A named stretch of the x axis, shaded unlike its neighbours."""
+
+    name: str
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What stands above a stretch of a chart, both in percent of its width."""
+
+    text: str
+    left: float
+    width: float
 
 
 @dataclass(frozen=True)
 class Shape:
     """A path of the drawing: `tone` numbers its colour, `text` is shown where it is pointed at."""
 
-    kind: Literal["line", "dots", "bar", "mark"]
+    kind: Literal["line", "dots", "bar", "mark", "stage"]
     path: str
     tone: int = 0
     text: str = ""
@@ -64,11 +90,22 @@ class Chart:
     description: str
     legend: tuple[tuple[str, int], ...] = ()
     marks: tuple[Mark, ...] = ()
+    headings: tuple[Heading, ...] = ()
     template: ClassVar[str] = "chart.html"
 
     @property
     def side(self) -> int:
         return SIDE
+
+    @property
+    def labels(self) -> tuple[Tick, ...]:
+        """The labels of marks, but those that would stand on the one before."""
+        labelled = sorted((mark for mark in self.marks if mark.label), key=lambda mark: mark.x)
+        kept: list[Tick] = []
+        for place, mark in zip(self.x.places([m.x for m in labelled]), labelled, strict=True):
+            if not kept or place - kept[-1].place >= LABEL_WIDTH:
+                kept.append(Tick(float(place), mark.label))
+        return tuple(kept)
 
 
 @dataclass(frozen=True)
@@ -81,19 +118,22 @@ class Charts:
 
 def line_chart(
     title: str,
-    labels: tuple[str, str],
+    labels: tuple[str | Axis, str],
     series: Sequence[Series],
     marks: Sequence[Mark] = (),
     *,
     log_y: bool = False,
 ) -> Chart:
-    """Lines over one axis; `labels` are those of x and y, with units.
+    """Lines over one axis; `labels` are those of x and y, with units. Charts that are to have the
+    same x axis are given it; otherwise it is as long as the lines.
 
     Of more than MOST_MARKS marks the first are drawn. With `log_y` values of 0 and below interrupt
     a line.
     """
     points = [np.array([s.x, s.y], np.float64) for s in series]
-    x = axis_over(labels[0], _joined([p[0] for p in points] + [np.array([m.x for m in marks])]))
+    x = labels[0]
+    if isinstance(x, str):
+        x = axis_over(x, _joined([p[0] for p in points] + [np.array([m.x for m in marks])]))
     y = axis_over(labels[1], _joined([p[1] for p in points]), log=log_y)
     lines = [
         Shape("line", _line(x.places(xs), y.places(ys)), tone % NUM_TONES, s.name)
@@ -105,6 +145,20 @@ def line_chart(
         description="; ".join(_described(s) for s in series),
         legend=_legend(series), marks=kept,
     )  # fmt: skip
+
+
+def on_stages(chart: Chart, stages: Sequence[Stage]) -> Chart:
+    """The chart over shaded stages; those that are wide enough are named above it."""
+    x = chart.x
+    shown = [s for s in stages if s.end > s.begin and s.begin < x.high and s.end > x.low]
+    shapes, headings = [], []
+    for tone, stage in enumerate(shown):
+        left, right = x.places([max(stage.begin, x.low), min(stage.end, x.high)])
+        area = f"M{left * SIDE:.1f} 0H{right * SIDE:.1f}V{SIDE}H{left * SIDE:.1f}Z"
+        shapes.append(Shape("stage", area, tone % 2, stage.name))
+        if right - left >= NAMED_WIDTH:
+            headings.append(Heading(stage.name, float(100 * left), float(100 * (right - left))))
+    return replace(chart, shapes=(*shapes, *chart.shapes), headings=tuple(headings))
 
 
 def histogram(

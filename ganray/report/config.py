@@ -10,9 +10,9 @@ from ganray.config import Section
 class ReportConfig(Section):
     """The report of a run: `report.html`."""
 
-    worst: Annotated[int, Field(ge=0, le=24)] = 6
+    worst: Annotated[int, Field(ge=0, le=24)] = 4
     """Pictures with the largest consistency error that are shown before and after."""
-    random: Annotated[int, Field(ge=0, le=24)] = 6
+    random: Annotated[int, Field(ge=0, le=24)] = 4
     """Pictures drawn at random that are shown before and after."""
     seconds: Annotated[float, Field(ge=0)] = 15.0
     """How long pictures are read for the report after the run has ended; those that are not

@@ -1,4 +1,4 @@
-"""The plain parts of a report: text, facts, tables, counts by state, and what is folded away."""
+"""The plain parts of a report: text, facts, tables, counts, shares, and what is folded away."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -45,6 +45,16 @@ class Counts:
     @property
     def total(self) -> int:
         return sum(count.value for count in self.counts)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """A bar of what a whole is made of, with names and shares that add up to 1; what has none is
+    not seen, and keeps the colours of what follows."""
+
+    caption: str
+    shares: tuple[tuple[str, float], ...]
+    template: ClassVar[str] = "shares.html"
 
 
 @dataclass(frozen=True)

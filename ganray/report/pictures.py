@@ -8,7 +8,7 @@ import base64
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,9 @@ PREVIEW_SIDE = 960
 SPOT_SIDE = 640
 """Longest side of a spot, in pixels of the largest state."""
 QUALITIES = (90, 75, 55, 30)
-PREVIEW_SHARE = 0.35
+PREVIEW_SHARE = 0.2
+EXACT_SHARES = (1.0, 0.8, 0.65)
+"""Of a spot's sides: so much of it is shown if that can be exact."""
 SHRINKING = 0.7
 SMALLEST_SIDE = 64
 BASE64_GROWTH = 4 / 3
@@ -94,6 +96,8 @@ class Strip:
     spots: tuple[Spot, ...] = ()
     notes: tuple[str, ...] = ()
     missing: tuple[Missing, ...] = ()
+    right: int = -1
+    """Which state is seen to the right of the slider at first."""
     template: ClassVar[str] = "strip.html"
 
     @property
@@ -179,26 +183,93 @@ def box_of(spot: Spot, height: int, width: int) -> Box:
 
 
 def make_strip(
-    text: StripText, views: Sequence[View], size: tuple[int, int], spots: Sequence[Spot],
-    *, max_bytes: int,
-) -> Strip:  # fmt: skip
+    text: StripText,
+    views: Sequence[View],
+    size: tuple[int, int],
+    spots: Sequence[Spot],
+    *,
+    max_bytes: int,
+) -> Strip:
     """Encode views within `max_bytes` of the page; `size` is width and height of the largest.
 
-    Raises ReportError if the bytes do not suffice for anything to be seen.
+    Spots are exact wherever possible, somewhat smaller if need be: what compression adds could be
+    taken for the restorer's work. Raises ReportError if the bytes do not suffice for anything.
     """
-    each = int(max_bytes / BASE64_GROWTH / max(1, len(views)))
-    states = tuple(_encode_view(view, text.title, each) for view in views)
-    kept = tuple(spots) if any(state.spots for state in states) else ()
-    return Strip(text.title, *size, states, kept, text.notes, text.missing)
+    allowed = int(max_bytes / BASE64_GROWTH)
+    if not any(view.spots for view in views):
+        wholes = _encode_alike([view.whole for view in views], allowed)
+        states = [_shown(v, text.title, e) for v, e in zip(views, wholes, strict=True)]
+        return Strip(text.title, *size, tuple(states), (), text.notes, text.missing)
+    each = int(allowed * PREVIEW_SHARE) // len(views)
+    previews = [encode(view.whole, each, exact=False) for view in views]
+    kept, cuts = _encode_spots(views, spots, int(allowed * (1 - PREVIEW_SHARE)))
+    states = [_shown(v, text.title, p, c) for v, p, c in zip(views, previews, cuts, strict=True)]
+    return Strip(text.title, *size, tuple(states), kept, text.notes, text.missing)
 
 
-def _encode_view(view: View, title: str, max_bytes: int) -> Shown:
-    alt = f"{view.name}: {title}"
-    if not view.spots:
-        return Shown(view.name, alt, encode(view.whole, max_bytes), ())
-    preview = encode(view.whole, int(max_bytes * PREVIEW_SHARE), exact=False)
-    each = int(max_bytes * (1 - PREVIEW_SHARE)) // len(view.spots)
-    return Shown(view.name, alt, preview, tuple(encode(spot, each) for spot in view.spots))
+def snapped(spot: Spot, height: int, width: int) -> Spot:
+    """The spot at whole pixels of a state of that size, and so of all multiples of it."""
+    box = box_of(spot, height, width)
+    return Spot(box.left / width, box.top / height, box.width / width, box.height / height)
+
+
+def _shown(view: View, title: str, whole: Encoded, spots: tuple[Encoded, ...] = ()) -> Shown:
+    return Shown(view.name, f"{view.name}: {title}", whole, spots)
+
+
+def _encode_spots(
+    views: Sequence[View], spots: Sequence[Spot], max_bytes: int
+) -> tuple[tuple[Spot, ...], list[tuple[Encoded, ...]]]:
+    """The spots that are shown, and each view's pictures of them."""
+    # Margins of whole pixels in the smallest state are so in all of its multiples.
+    coarsest = [min(view.spots[n].shape[:2] for view in views) for n in range(len(spots))]
+    for share in EXACT_SHARES:
+        inner = [
+            snapped(Spot((1 - share) / 2, (1 - share) / 2, share, share), *shape)
+            for shape in coarsest
+        ]
+        pictures = [
+            p[_cut(part, p)] for view in views for part, p in zip(inner, view.spots, strict=True)
+        ]
+        exact = _exactly(pictures, max_bytes)
+        if exact is not None:
+            kept = tuple(_within(s, part) for s, part in zip(spots, inner, strict=True))
+            return kept, _grouped(exact, len(spots))
+    everything = [picture for view in views for picture in view.spots]
+    return tuple(spots), _grouped(_encode_alike(everything, max_bytes), len(spots))
+
+
+def _within(spot: Spot, part: Spot) -> Spot:
+    """A part of a spot, as shares of the picture rather than of the spot."""
+    return Spot(
+        spot.left + part.left * spot.width,
+        spot.top + part.top * spot.height,
+        part.width * spot.width,
+        part.height * spot.height,
+    )
+
+
+def _grouped(encoded: Sequence[Encoded], size: int) -> list[tuple[Encoded, ...]]:
+    return [tuple(encoded[start : start + size]) for start in range(0, len(encoded), size)]
+
+
+def _encode_alike(pictures: Sequence[Picture], max_bytes: int) -> list[Encoded]:
+    """All exact if they fit together, else each compressed into its share."""
+    exact = _exactly(pictures, max_bytes)
+    if exact is not None:
+        return exact
+    return [encode(picture, max_bytes // len(pictures), exact=False) for picture in pictures]
+
+
+def _exactly(pictures: Sequence[Picture], max_bytes: int) -> list[Encoded] | None:
+    found = []
+    for picture in pictures:
+        data = _webp(PillowImage.fromarray(picture), lossless=True)
+        max_bytes -= len(data)
+        if max_bytes < 0:
+            return None
+        found.append(_encoded(data, picture.shape[1], picture.shape[0], exact=True))
+    return found
 
 
 def encode(picture: Picture, max_bytes: int, *, exact: bool = True) -> Encoded:
@@ -209,9 +280,13 @@ def encode(picture: Picture, max_bytes: int, *, exact: bool = True) -> Encoded:
     image = PillowImage.fromarray(picture)
     for data, is_exact in _attempts(image, exact=exact):
         if len(data) <= max_bytes:
-            text = base64.b64encode(data).decode()
-            return Encoded(f"data:image/webp;base64,{text}", *image.size, is_exact)
+            return _encoded(data, *image.size, exact=is_exact)
     raise ReportError(f"a picture does not fit into {max_bytes} bytes; show fewer of them")
+
+
+def _encoded(data: bytes, width: int, height: int, *, exact: bool) -> Encoded:
+    text = base64.b64encode(data).decode()
+    return Encoded(f"data:image/webp;base64,{text}", width, height, exact)
 
 
 def _attempts(image: PillowImage.Image, *, exact: bool) -> Iterator[tuple[bytes, bool]]:
@@ -229,8 +304,9 @@ def _attempts(image: PillowImage.Image, *, exact: bool) -> Iterator[tuple[bytes,
 def _webp(image: PillowImage.Image, *, lossless: bool = False, quality: int = 100) -> bytes:
     buffer = io.BytesIO()
     # Without loss `quality` is effort: none takes a tenth of the time and a few more bytes.
-    effort = {"lossless": True, "quality": 0, "method": 0} if lossless else {"quality": quality}
-    image.save(buffer, "WEBP", **({"method": 3} | effort))
+    effort: dict[str, Any] = {"lossless": True, "quality": 0, "method": 0}
+    lossy: dict[str, Any] = {"quality": quality, "method": 3, "use_sharp_yuv": True}
+    image.save(buffer, "WEBP", **(effort if lossless else lossy))
     return buffer.getvalue()
 
 

@@ -22,6 +22,7 @@ from ganray.report.pictures import (
     make_strip,
     most_changed,
     reduced,
+    snapped,
     spot_share,
     whole_views,
 )
@@ -64,6 +65,7 @@ def show_pair(pair: Pair, codecs: Codecs, bounds: Bounds) -> Strip:
     changed = most_changed(
         reduced(pictures[0][1]), reduced(pictures[1][1]), spot_share(width, height)
     )
+    changed = snapped(changed, *before.pixels.shape[1:])
     notes = (*pair.notes, *(text for text in (said, levels.described) if text))
     views = whole_views(pictures, [changed])
     text = StripText(pair.key, notes)

@@ -69,8 +69,9 @@ class Settings:
 
 
 PLANE = Settings(Pace(25_000, 1e-3, 0.0, (0.0, 0.99), 128), 0.01, 1e-5)
-STACKED = Settings(Pace(50_000, 2e-4, 2e-4, (0.5, 0.999), 64), 1.0, 0.1)
-FILTERS, REDUCED_FILTERS, REDUCED_STEPS = 64, 8, 5000
+STACKED = Settings(Pace(50_000, 2e-4, 2e-4, (0.5, 0.999), 64), 10.0, 1.0)
+FILTERS, REDUCED_FILTERS = 64, 8
+REDUCED = replace(STACKED, pace=replace(STACKED.pace, num_steps=5000, rate=1e-3, rate_end=1e-3))
 NUM_SAMPLES = 26_000
 CLASSIFIER_EPOCHS, REDUCED_EPOCHS = 5, 1
 
@@ -191,13 +192,14 @@ def stacked_rows(arguments: argparse.Namespace) -> Iterator[Row]:
     settings, filters, num_epochs = STACKED, FILTERS, CLASSIFIER_EPOCHS
     if arguments.reduced:
         filters, num_epochs = REDUCED_FILTERS, REDUCED_EPOCHS
-        settings = replace(settings, pace=replace(STACKED.pace, num_steps=REDUCED_STEPS))
+        settings = REDUCED
     settings = adjusted(settings, arguments)
     if arguments.reduced:
         print(
-            f"reduced: {filters} filters of {FILTERS}, {settings.pace.num_steps} steps of "
-            f"{STACKED.pace.num_steps}, {num_epochs} epoch of {CLASSIFIER_EPOCHS} for the "
-            f"classifier; all the {NUM_SAMPLES} samples"
+            f"reduced: {filters} filters of {FILTERS}, {settings.pace.num_steps} steps at "
+            f"{settings.pace.rate:g} of {STACKED.pace.num_steps} at {STACKED.pace.rate:g}, "
+            f"{num_epochs} epoch of {CLASSIFIER_EPOCHS} for the classifier; all the "
+            f"{NUM_SAMPLES} samples"
         )
     archive = stacked_archive(arguments.mnist, device, num_epochs)
     print(f"classifier: {archive.accuracy:.2%} of MNIST's test digits")

@@ -129,7 +129,7 @@ def _configuration(node_types: dict[str, Any], address: str) -> dict[str, Any]:
         "file_mounts": {},
         "cluster_synced_files": [],
         "file_mounts_sync_continuously": False,
-        **dict.fromkeys(COMMANDS, []),
+        **{name: [] for name in COMMANDS},
     }
 
 

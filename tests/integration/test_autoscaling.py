@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 
 from tests.integration.command import ganray_here
 from tests.integration.fake_cloud import FakeCloud, end_family, fake_cloud, gpu_nodes
@@ -67,7 +68,7 @@ def test_nodes_come_for_the_backlog_are_replaced_when_lost_and_go_when_it_is_don
             output, _ = driver.communicate(timeout=SECONDS)
         finally:
             if driver.poll() is None:
-                end_family(driver)
+                end_family(psutil.Process(driver.pid))
         assert driver.returncode == 0, output
         wait_until(lambda: cloud.nodes() == {}, SECONDS)
     counts = ganray_here("status", str(tmp_path / "restored"), "--json").json["inputs"]

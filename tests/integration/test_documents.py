@@ -12,7 +12,9 @@ from ganray.cli import COMMANDS
 from ganray.config import describe, load_config
 from ganray.pipelines.evaluate_config import EvaluateConfig
 from ganray.pipelines.explain import ExplainConfig
+from ganray.pipelines.nightly_config import NightlyConfig
 from ganray.pipelines.preview import PreviewConfig
+from ganray.pipelines.promote_config import PromoteConfig
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.shard_config import ShardConfig
 from ganray.pipelines.train_config import TrainConfig
@@ -28,9 +30,11 @@ JOBS = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "shard": ShardConfig,
+    "promote": PromoteConfig,
+    "nightly": NightlyConfig,
 }
 CONFIGURED = JOBS | {"preview": PreviewConfig, "explain": ExplainConfig}
-WITHOUT_PLAN = ("evaluate", "preview", "explain")
+WITHOUT_PLAN = ("evaluate", "preview", "explain", "promote")
 
 
 def readme_commands() -> list[str]:
@@ -77,7 +81,8 @@ def test_every_command_is_documented_in_the_readme() -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "DESIGN.md", "CONTRIBUTING.md", "infra/README.md"]
+    "document",
+    ["README.md", "DESIGN.md", "CONTRIBUTING.md", "infra/README.md", "infra/monitoring/README.md"],
 )
 def test_every_link_to_a_file_leads_to_one(document: str) -> None:
     path = ROOT / document

@@ -95,6 +95,21 @@ def test_the_trained_generator_restores_and_a_finished_training_is_left_alone(
     assert open_store(output).stat("generator.safetensors") == before
 
 
+def test_a_training_and_its_continuation_are_told_of_by_one_report(
+    archive: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    assert train(archive, output, *stages(4, 2, 2), "workers.max=0").code == DONE
+    assert train(archive, output, *stages(4, 2, 6), "workers.max=0").code == DONE
+    page = (output / "report.html").read_text()
+    for words in ("came to its end", "steps of 12", "48", "Extended", "than bicubic magnification"):
+        assert words in page, words
+    # Four validation images in five states, and the patches of the first step in two.
+    assert page.count('class="whole"') == 4 * 5 + 2
+    assert (output / "samples" / "patches-degraded.png").exists()
+    assert "http" not in page.replace("http-equiv", "")
+
+
 def test_a_killed_training_goes_on_to_the_same_weights(archive: Path, tmp_path: Path) -> None:
     plan = [*stages(30, 5, 30), "checkpoint_every=5", "validate_every=1000", "workers.max=0"]
     assert train(archive, tmp_path / "whole", *plan).code == DONE

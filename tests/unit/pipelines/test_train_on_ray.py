@@ -27,6 +27,7 @@ def failed(*failures: BaseException) -> ray.train.TrainingFailedError:
 
 class FakeCourse:
     stored_step = 0
+    run_id = "train-1"
 
     def hear(self, line: Any) -> None: ...
 

@@ -1,5 +1,6 @@
 """What may change between two runs of one training."""
 
+import json
 from typing import Any
 
 import pytest
@@ -7,7 +8,9 @@ import pytest
 from ganray.config import build_config, to_yaml
 from ganray.errors import ConfigError
 from ganray.pipelines.train_config import TrainConfig
-from ganray.pipelines.train_resume import FREE, compare_configs
+from ganray.pipelines.train_output import EVENTS_KEY, GENERATOR_KEY
+from ganray.pipelines.train_resume import FREE, compare_configs, finished_step
+from tests.unit.memory_store import MemoryStore
 
 
 def config(**values: Any) -> TrainConfig:
@@ -107,3 +110,22 @@ def test_validation_that_is_taken_from_the_archive_may_not_change() -> None:
 
 def test_every_free_key_is_one() -> None:
     assert set(FREE) <= set(TrainConfig.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (["started", "finished"], 40),
+        (["started", "finished", "promoted"], 40),
+        (["started", "finished", "refused", "refused"], 40),
+        (["started", "finished", "refused", "resumed"], None),
+        (["started"], None),
+        (["promoted"], None),
+    ],
+)
+def test_what_became_of_a_generator_does_not_undo_the_end_of_its_training(
+    told: list[str], expected: int | None
+) -> None:
+    lines = [json.dumps({"event": event, "step": 40}) for event in told]
+    store = MemoryStore({GENERATOR_KEY: b"weights", EVENTS_KEY: "\n".join(lines).encode()})
+    assert finished_step(store, or_else=7) == expected

@@ -124,7 +124,7 @@ def test_a_comparison_that_fails_costs_no_training(
     monkeypatch.setattr("ganray.pipelines.train_worker.train", lambda state, *_: state)
     monkeypatch.setattr("ganray.pipelines.train_worker.gave_up", lambda monitor: True)
     heard: list[str] = []
-    link = Link(lambda line: heard.append(line["event"]), lambda: NOTHING)
+    link = Link(lambda line: heard.append(line.get("event", "")), lambda: NOTHING)
     run_worker(plan, WorkerPlace(ALONE, CPU, link))
     assert heard[-1] == "finished" and "compared" not in heard
 

@@ -8,8 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ganray.report.amounts import duration, number, scaled
-from ganray.report.axes import axis_over
-from ganray.report.charts import MOST_POINTS, SIDE, Mark, Series, histogram, line_chart, scatter
+from ganray.report.axes import Axis, axis_over
+from ganray.report.charts import (
+    MOST_POINTS,
+    SIDE,
+    Mark,
+    Series,
+    Stage,
+    histogram,
+    line_chart,
+    on_stages,
+    scatter,
+)
 from ganray.report.footprints import MOST_POLYGONS, Outline, footprint_map
 
 FINITE = st.floats(-1e9, 1e9, allow_nan=False)
@@ -123,3 +133,24 @@ def test_numbers_are_short_and_say_their_size() -> None:
     assert scaled(12_345_678, "pixel") == "12.3 Mpixel"
     assert duration(4.21) == "4.2 s" and duration(7325) == "2 h 02 min"
     assert duration(59.7) == "60 s" or duration(59.7) == "1 min 00 s"
+
+
+def test_stages_are_shaded_beneath_the_lines_and_named_where_there_is_room() -> None:
+    chart = line_chart("t", (Axis("step", 0, 100), "loss"), [Series("a", [0, 50], [1, 2])])
+    stages = (Stage("long", 0, 60), Stage("short", 60, 65), Stage("later", 100, 200))
+    shaded = on_stages(chart, stages)
+    assert [shape.kind for shape in shaded.shapes] == ["stage", "stage", "line"]
+    assert shaded.shapes[1].path == "M600.0 0H650.0V1000H600.0Z"
+    assert [heading.text for heading in shaded.headings] == ["long"]
+
+
+def test_labels_of_marks_keep_apart_and_their_lines_stay() -> None:
+    marks = [Mark(x, f"event {x}", str(x)) for x in (50, 51, 90)]
+    chart = line_chart("t", (Axis("step", 0, 100), "loss"), [Series("a", [0, 1], [1, 2])], marks)
+    assert [label.text for label in chart.labels] == ["50", "90"]
+    assert sum(shape.kind == "mark" for shape in chart.shapes) == 3
+
+
+def test_ticks_of_a_small_step_are_told_apart() -> None:
+    texts = [tick.text for tick in Axis("dB", 28.25, 29.5).ticks]
+    assert len(set(texts)) == len(texts) and "28.75" in texts

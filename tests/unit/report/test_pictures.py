@@ -19,6 +19,7 @@ from ganray.report.pictures import (
     make_strip,
     most_changed,
     reduced,
+    snapped,
     spot_share,
     whole_views,
 )
@@ -75,12 +76,28 @@ def test_a_strip_of_large_states_stays_within_its_bytes() -> None:
     assert strip.spots == (spot,)
 
 
+def test_a_spot_that_would_not_fit_is_exact_in_its_middle() -> None:
+    before = smooth(600, 800)
+    after = np.clip(before.repeat(2, 0).repeat(2, 1) + noise(1200, 1600) // 64, 0, 255)
+    spot = snapped(Spot(0.3, 0.4, *spot_share(1600, 1200)), 600, 800)
+    views = whole_views([("input", before), ("restored", after.astype(np.uint8))], [spot])
+    sizes = [encode(v.spots[0], 1 << 30) for v in views]
+    total = sum(len(e.uri) for e in sizes)
+    strip = make_strip(StripText("t"), views, (1600, 1200), [spot], max_bytes=int(0.9 * total))
+    (kept,) = strip.spots
+    assert strip.exact and kept.width < spot.width
+    for state, picture in zip(strip.states, (before, after), strict=True):
+        box = box_of(kept, *picture.shape[:2])
+        cut = picture[box.top : box.bottom, box.left : box.right]
+        np.testing.assert_array_equal(decoded(state.spots[0]), cut)
+
+
 def test_a_spot_is_the_same_place_in_states_of_different_size() -> None:
     after = smooth(1200, 1600)
     before = np.asarray(Image.fromarray(after).resize((800, 600), Image.Resampling.BOX))
-    spot = Spot(0.3, 0.4, *spot_share(1600, 1200))
+    spot = snapped(Spot(0.3, 0.4, *spot_share(1600, 1200)), 600, 800)
     small, large = whole_views([("input", before), ("restored", after)], [spot])
-    assert large.spots[0].shape[0] == pytest.approx(2 * small.spots[0].shape[0], abs=2)
+    assert large.spots[0].shape[0] == 2 * small.spots[0].shape[0]
     magnified = Image.fromarray(small.spots[0]).resize(large.spots[0].shape[1::-1])
     difference = np.abs(np.asarray(magnified).astype(int)[..., :2] - large.spots[0][..., :2])
     assert difference.mean() < 2

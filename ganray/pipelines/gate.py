@@ -1,0 +1,166 @@
+"""The gate: by which rules a candidate may replace the incumbent, and what became of each.
+
+Measures nothing itself: it reads what an evaluation measured of the candidate, the incumbent and
+bicubic on the same images. A rule holds where the images prove it: compared is the unfavourable
+end of the interval, not the mean.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ganray.config import Section
+from ganray.pipelines.evaluate_config import BICUBIC
+from ganray.pipelines.evaluate_summary import ColumnSummary
+
+CEILINGS = {
+    "consistency": "max_consistency",
+    "colour_drift": "max_colour_drift",
+    "hallucination": "max_hallucination",
+}
+"""Metric → the key of its ceiling."""
+
+Summaries = Mapping[str, Mapping[str, ColumnSummary]]
+"""Generator → metric → what an evaluation found."""
+Amount = Annotated[float, Field(ge=0)]
+Opponent = Literal["bicubic", "incumbent"]
+
+
+class GateConfig(Section):
+    """By which rules a candidate is promoted; each takes the unfavourable end of its interval."""
+
+    perceptual: str = "auto"
+    """Metric that has to be better than bicubic's and the incumbent's; `auto` is lpips where
+    `weights.features` names a network that was no loss, otherwise ssim_y, which does not like much
+    texture; of other bands than gray or RGB improvement."""
+    min_gain: Amount = 0.0
+    """By how much more than this it has to be better, in its own units."""
+    max_loss_to_bicubic: Amount = 1.5
+    """Decibels of PSNR that the candidate may lie below bicubic: texture costs fidelity."""
+    max_loss_to_incumbent: Amount = 3.0
+    """Decibels of PSNR that it may lie below the incumbent; adversarial training costs 2 to 2.7
+    against the same generator trained for fidelity alone."""
+    max_consistency: Amount = 0.05
+    """Ceiling of the mean difference between the input and the restoration brought back to its
+    size, for values from 0 to 1."""
+    max_colour_drift: Amount = 0.02
+    """Ceiling of the largest shift of a band's mean, for values from 0 to 1."""
+    max_hallucination: Amount = 0.5
+    """Ceiling of the part of an image's change that is in neither input nor reference, 0 to 1."""
+    max_failed: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Fraction of the images that may not be measured."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one rule: `measured` has to be at least `threshold`, or at most.
+
+    Of a comparison `measured` is how much better the candidate is, in the metric's units, negative
+    where it is worse; None where it could not be measured, which is a refusal. `margin` is what
+    was left, negative where it falls short.
+    """
+
+    rule: str
+    metric: str
+    against: Opponent | None
+    measured: float | None
+    bound: Literal["min", "max"]
+    threshold: float
+    passed: bool
+
+    @property
+    def margin(self) -> float | None:
+        if self.measured is None:
+            return None
+        above = self.measured - self.threshold
+        return above if self.bound == "min" else -above
+
+    def __str__(self) -> str:
+        """In words: what was found, what was expected, and what is missing."""
+        whose = f" against {self.against}" if self.against else ""
+        bound = "at least" if self.bound == "min" else "at most"
+        bound = "more than" if self.rule == "perceptual" else bound
+        sign = "+" if self.against else ""
+        if self.measured is None or self.margin is None:
+            return (
+                f"{self.metric}{whose} could not be measured, expected {bound} {self.threshold:g}"
+            )
+        words = f"{self.metric}{whose} {self.measured:{sign}.4g}, expected {bound} "
+        words += f"{self.threshold:{sign}.4g}"
+        return words if self.passed else f"{words}: {-self.margin:.4g} short"
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Who was measured under which name, by which metrics, and on how many images.
+
+    `incumbent` is empty where nothing is current yet.
+    """
+
+    candidate: str
+    incumbent: str
+    fidelity: str
+    perceptual: str
+    num_images: int = 0
+    num_failed: int = 0
+
+    @property
+    def opponents(self) -> dict[Opponent, str]:
+        """Against whom, and under which name they were measured."""
+        found: dict[Opponent, str] = {"bicubic": BICUBIC}
+        return {**found, "incumbent": self.incumbent} if self.incumbent else found
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What the rules need to know."""
+        return tuple(dict.fromkeys((self.fidelity, self.perceptual, *CEILINGS)))
+
+
+def judge(summaries: Summaries, contest: Contest, config: GateConfig) -> tuple[Verdict, ...]:
+    """Every rule's verdict; the candidate deserves its promotion if all have passed."""
+    part_failed = contest.num_failed / max(1, contest.num_images)
+    return (
+        _ceiling("failed", "failed", part_failed, config.max_failed),
+        *_comparisons(summaries, contest, config),
+        *_ceilings(summaries, contest, config),
+    )
+
+
+def _comparisons(summaries: Summaries, contest: Contest, config: GateConfig) -> Iterator[Verdict]:
+    """The fidelity may fall so far and no further; what the eye sees has to be better."""
+    for opponent, name in contest.opponents.items():
+        loss: float = getattr(config, f"max_loss_to_{opponent}")
+        gain = _gain(summaries, contest.candidate, name, contest.fidelity)
+        passed = gain is not None and gain >= -loss
+        yield Verdict("fidelity", contest.fidelity, opponent, gain, "min", -loss, passed)
+    for opponent, name in contest.opponents.items():
+        metric, least = contest.perceptual, config.min_gain
+        gain = _gain(summaries, contest.candidate, name, metric)
+        # Not better is not enough, even where no gain is asked for.
+        passed = gain is not None and gain > least
+        yield Verdict("perceptual", metric, opponent, gain, "min", least, passed)
+
+
+def _gain(summaries: Summaries, candidate: str, other: str, metric: str) -> float | None:
+    """How much better the candidate is, at the unfavourable end of the interval."""
+    found = summaries[candidate][metric]
+    against = found.against.get(other)
+    if against is None:
+        return None
+    return against.low if found.better == "higher" else -against.high
+
+
+def _ceilings(summaries: Summaries, contest: Contest, config: GateConfig) -> Iterator[Verdict]:
+    for metric, key in CEILINGS.items():
+        # Where not even bicubic has a value, the metric does not apply: without magnification.
+        if summaries[BICUBIC][metric].mean is None:
+            continue
+        highest = summaries[contest.candidate][metric].high
+        yield _ceiling("ceiling", metric, highest, getattr(config, key))
+
+
+def _ceiling(rule: str, metric: str, measured: float | None, most: float) -> Verdict:
+    passed = measured is not None and measured <= most
+    return Verdict(rule, metric, None, measured, "max", most, passed)

@@ -1,0 +1,125 @@
+"""What Prometheus finds while a restoration runs on a cluster, and what it says at the end."""
+
+import os
+import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from prometheus_client.parser import text_string_to_metric_families
+
+from ganray.pipelines.metrics import METRICS, SERVED_PREFIX
+from tests.integration.command import ganray_here
+from tests.integration.pictures import write_pictures
+
+NUM_PICTURES = 12
+SIDE = 64
+DEADLINE_SECONDS = 60
+RAY_OWN = {"SessionName", "WorkerId", "Component", "NodeAddress", "Version", "le"}
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@pytest.fixture
+def exporter() -> Iterator[str]:
+    """A Ray cluster of this test; the address at which Prometheus would scrape it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        _metrics_export_port=port,
+        _system_config={"metrics_report_interval_ms": 1000},
+    )
+    yield f"http://127.0.0.1:{port}/metrics"
+    ray.shutdown()
+
+
+def scrape(address: str) -> Samples:
+    """ganray's samples by name and own labels; of several processes, their sum."""
+    try:
+        text = urllib.request.urlopen(address, timeout=5).read().decode()
+    except OSError:
+        return {}
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name.startswith(f"{SERVED_PREFIX}ganray_"):
+                labels = {k: v for k, v in sample.labels.items() if k not in RAY_OWN}
+                own = frozenset((k, v) for k, v in labels.items() if not k.startswith("otel_"))
+                key = (sample.name.removeprefix(SERVED_PREFIX), own)
+                found[key] = found.get(key, 0.0) + sample.value
+    return found
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    return samples.get((name, frozenset(labels.items())), -1.0)
+
+
+def last_samples(address: str) -> Samples:
+    """What is counted, once driver and worker have made their last report to Ray's agent."""
+    last = ("ganray_windows_total", "ganray_input_seconds_count")
+    for _ in range(DEADLINE_SECONDS):
+        samples = scrape(address)
+        if {value(samples, name) for name in last} == {NUM_PICTURES}:
+            return samples
+        time.sleep(1)
+    raise AssertionError(samples)
+
+
+def test_a_run_is_seen_while_it_goes_on_and_its_counts_are_exact(
+    tmp_path: Path, exporter: str
+) -> None:
+    write_pictures(tmp_path / "photos", NUM_PICTURES, side=SIDE)
+    (tmp_path / "photos" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    scraped: list[Samples] = []
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.3):
+            scraped.append(scrape(exporter))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    outcome = ganray_here(
+        "restore",
+        f"source={tmp_path / 'photos'}",
+        f"target={tmp_path / 'restored'}",
+        "workers.max=1",
+        "workers.in_process=never",
+    )
+    is_over.set()
+    watcher.join()
+    assert outcome.code == 3, outcome.text
+    during = [
+        s for s in scraped if value(s, "ganray_run_start_timestamp_seconds", kind="restore") > 0
+    ]
+    assert during
+    assert {
+        value(s, "ganray_inputs", state=state) for s in during for state in ("pending", "restored")
+    } & set(range(1, NUM_PICTURES + 2))
+
+    samples = last_samples(exporter)
+    if os.environ.get("SHOW"):
+        print(urllib.request.urlopen(exporter).read().decode())
+    pixels = NUM_PICTURES * SIDE**2
+    assert value(samples, "ganray_input_pixels_total") == pixels
+    assert value(samples, "ganray_output_pixels_total") == 4 * pixels
+    assert value(samples, "ganray_failures_total", error="UndecodableError") == 1
+    assert value(samples, "ganray_input_seconds_count") == NUM_PICTURES
+    written = sum(f.stat().st_size for f in (tmp_path / "restored").glob("*.png"))
+    assert value(samples, "ganray_written_bytes_total") >= written
+    for stage in ("read", "decode", "restore", "encode", "write"):
+        assert value(samples, "ganray_stage_seconds_total", stage=stage) > 0, stage
+    known = {metric.name: set(metric.labels) for metric in METRICS}
+    for name, labels in samples:
+        stem = name if name in known else name.rpartition("_")[0]
+        assert {label for label, _ in labels} == known[stem], name
