@@ -94,7 +94,7 @@ def fake_cloud(node_types: dict[str, Any], *, head_cpus: int = 1) -> Iterator[Fa
     when they were idle for five seconds. All of it ends with the context."""
     # Paths of sockets are short.
     folder = Path(tempfile.mkdtemp(prefix="ganray-cloud-", dir="/tmp"))
-    address = f"{ray.util.get_node_ip_address()}:{_free_port()}"
+    address = f"{ray.util.get_node_ip_address()}:{free_port()}"
     config = folder / "cloud.json"
     config.write_text(json.dumps(_configuration(node_types, address)))
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
@@ -169,7 +169,7 @@ def end_family(process: psutil.Process) -> None:
                 member.kill()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("", 0))
         return int(sock.getsockname()[1])
