@@ -4,25 +4,21 @@ Work orders travel, pixels do not: a row of a few hundred bytes goes to an actor
 about its outcome come back.
 """
 
-import asyncio
 import logging
 import os
 import pickle
 import signal
-import threading
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import ray
 import ray.data
 import ray.exceptions
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ganray.errors import GanrayError, RunFailedError
+from ganray.pipelines.board import STOPPED, RemoteFlag, StopRelay
 from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.workers import WorkersConfig, ray_cluster
 
@@ -30,18 +26,11 @@ JobT = TypeVar("JobT", contravariant=True)
 OrderT = TypeVar("OrderT", contravariant=True)
 RowT = TypeVar("RowT", covariant=True)
 
-# Workers may be lost as often as spot nodes are; the same order may not. A worker that is started
-# anew finds the input at fault at its second death, so that this allows for four of them in one
-# order. Counted here: of Ray's own retries a lost node takes one a second until it is noticed.
-MAX_ORDER_LOSSES = 8
 # Orders that wait at a worker, so that it never waits for the driver.
 TASKS_IN_FLIGHT = 2
 # Workers that may be lost one after the other before they have begun: a node may be taken away
 # while one starts, and a worker that cannot start is no bad luck the fourth time.
 MAX_START_LOSSES = 3
-STOP_WAIT_SECONDS = 10.0
-# That may wait for the wish to stop at once.
-MOST_WORKERS = 10_000
 
 _GO_ON = "What is recorded stays done; run the same command again to go on"
 
@@ -111,7 +100,7 @@ def _run_on_ray(
     stop: GracefulStop | None,
 ) -> Iterator[RowT]:
     num_workers = min(workers.max, len(orders))
-    with ray_cluster(workers, num_workers * workers.cpus), _StopRelay(stop) as relay:
+    with ray_cluster(workers, num_workers * workers.cpus), StopRelay(stop) as relay:
         _warn_of_no_room(workers)
         _bound_waiting(ray.data.DataContext.get_current())
         dataset = ray.data.from_items(
@@ -135,12 +124,27 @@ def _run_on_ray(
         )
         outcomes.set_name(_shown_name(factory))
         try:
-            for row in outcomes.iter_rows():
-                yield pickle.loads(row["row"])
+            yield from _rows(outcomes, relay)
         except ray.exceptions.RayTaskError as error:
             raise original_error(error) from error
         except ray.exceptions.RayError as error:
             raise RunFailedError(f"workers were lost: {error}. {_GO_ON}") from error
+
+
+def _rows(outcomes: ray.data.Dataset, relay: StopRelay) -> Iterator[Any]:
+    """What workers tell; after a stop only until every order that was begun is over, since Ray Data
+    would take a second for each hundred of the others."""
+    over: set[int] = set()
+    begun: set[int] | None = None
+    for told in outcomes.iter_rows():
+        if told["over"] < 0:
+            yield pickle.loads(told["row"])
+            continue
+        over.add(told["over"])
+        if begun is None and relay.is_told:
+            begun = ray.get(relay.board.begun.remote())
+        if begun is not None and begun <= over:
+            return
 
 
 def _bound_waiting(context: Any) -> None:
@@ -176,7 +180,7 @@ class GanrayWorker(Generic[JobT, OrderT, RowT]):
             warnings.simplefilter("ignore", DeprecationWarning)
             restarted = ray.get_runtime_context().was_current_actor_reconstructed
         self.board = board
-        self.stopped = _RemoteFlag(board)
+        self.stopped = RemoteFlag(board)
         # Sent to a worker itself by the hook of a node that is about to be taken away.
         self.leaving = GracefulStop()
         self.leaving.listen()
@@ -185,96 +189,23 @@ class GanrayWorker(Generic[JobT, OrderT, RowT]):
     def stop(self) -> bool:
         return self.stopped.is_set() or self.leaving.is_set()
 
-    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[bytes]]]:
+    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[Any]]]:
+        """The rows of an order, each by itself, and one that says that it is over."""
         for number, pickled in zip(batch["number"], batch["order"], strict=True):
-            if self.stopped.is_set():
-                return
-            self._begin(int(number))
-            for row in self.worker.run(pickle.loads(pickled)):
-                yield {"row": [pickle.dumps(row)]}
+            if self._may_begin(int(number)):
+                for row in self.worker.run(pickle.loads(pickled)):
+                    yield {"row": [pickle.dumps(row)], "over": [-1]}
             if self.leaving.is_set():
                 # Not in good order: then Ray gives the rest of the order to another worker.
                 os.kill(os.getpid(), signal.SIGKILL)
+            yield {"row": [b""], "over": [int(number)]}
 
-    def _begin(self, number: int) -> None:
+    def _may_begin(self, number: int) -> bool:
         """Raise RunFailedError if too many workers were lost with this order."""
         losses = ray.get(self.board.begin.remote(number))
-        if losses:
+        if losses > 0:
             raise RunFailedError(f"workers were lost {losses} times on the same order. {_GO_ON}")
-
-
-class _Board:
-    """What all workers of a pool ask and tell: the wish to stop, how often an order was begun."""
-
-    def __init__(self, max_losses: int) -> None:
-        self._max_losses = max_losses
-        self._stopped = asyncio.Event()
-        self._begun: Counter[int] = Counter()
-
-    async def stop(self) -> None:
-        self._stopped.set()
-
-    async def is_stopped(self, seconds: float) -> bool:
-        """Whether the pool is to stop, as soon as it is, or after so many seconds."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopped.wait(), seconds)
-        return self._stopped.is_set()
-
-    async def begin(self, number: int) -> int:
-        """Count one more beginning of an order; the workers lost with it, if they are too many,
-        and else 0."""
-        losses = self._begun[number]
-        self._begun[number] += 1
-        return losses if losses > self._max_losses else 0
-
-
-class _StopRelay:
-    """Carries a driver's `GracefulStop` over to a board on the cluster."""
-
-    def __init__(self, stop: GracefulStop | None) -> None:
-        self._stop = stop or GracefulStop()
-        self._is_over = threading.Event()
-        self.board: Any = None
-
-    def __enter__(self) -> "_StopRelay":
-        if self._stop.is_listening:
-            self._stop.listen()
-        # On the driver's own node, which is lost only together with the run.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        options = {"num_cpus": 0, "scheduling_strategy": here, "max_concurrency": MOST_WORKERS}
-        self.board = ray.remote(**options)(_Board).remote(MAX_ORDER_LOSSES)
-        threading.Thread(target=self._watch, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-
-    def _watch(self) -> None:
-        while not self._is_over.wait(0.1):
-            if self._stop.is_set():
-                self.board.stop.remote()
-                return
-
-
-class _RemoteFlag:
-    """The wish to stop as a worker sees it: known at once, told within a moment."""
-
-    def __init__(self, board: Any) -> None:
-        self._board = board
-        self._is_set = False
-        threading.Thread(target=self._watch, name="ganray-stop", daemon=True).start()
-
-    def is_set(self) -> bool:
-        return self._is_set
-
-    def _watch(self) -> None:
-        while not self._is_set:
-            try:
-                self._is_set = bool(ray.get(self._board.is_stopped.remote(STOP_WAIT_SECONDS)))
-            except ray.exceptions.RayError as error:
-                # The driver is gone, and Ray ends this process with it.
-                _log.warning("event=stop_flag_lost cause=%r", str(error))
-                return
+        return bool(losses != STOPPED)
 
 
 def original_error(error: BaseException) -> BaseException:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ganray.errors import RunFailedError
-from ganray.pipelines import pool
+from ganray.pipelines import board
 from ganray.pipelines.pool import WorkerContext, run_pool
 from ganray.pipelines.workers import WorkersConfig
 
@@ -33,7 +33,7 @@ class MortalWorker:
 def test_an_order_that_kills_its_workers_is_tried_a_bounded_number_of_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "MAX_ORDER_LOSSES", 2)
+    monkeypatch.setattr(board, "MAX_ORDER_LOSSES", 2)
     notes = tmp_path / "notes"
     with pytest.raises(RunFailedError, match="on the same order"):
         list(run_pool(MortalWorker, notes, ["harmless", "deadly"], WorkersConfig(max=1)))
