@@ -2,13 +2,12 @@
 
     python run_on_cloud.py '{"config": {…}, "device": {"pixels_per_second": …}, "notes": "file"}'
 
-Every worker adds a line of JSON to `notes` for each order: when it began and ended, and on which
-node. The exit code is that of `ganray restore`.
+Every worker adds a line of JSON to `notes` for each input: when it was done, and on which node.
+The exit code is that of `ganray restore`.
 """
 
 import json
 import sys
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import ray
 
 from ganray.cli import main as run_command
+from ganray.ledger import LedgerRow
 from ganray.pipelines import restore as restore_job
 from ganray.pipelines.pool import WorkerContext
 from ganray.pipelines.restore_orders import RestoreJob, Told, WorkOrder
@@ -34,12 +34,12 @@ class NotingWorker(SimulatedWorker):
         self.node = ray.get_runtime_context().get_node_id()
 
     def run(self, order: WorkOrder) -> Iterator[Told]:
-        begin = time.time()
-        num_inputs = len(order.items)
-        yield from super().run(order)
-        line = {"node": self.node, "begin": begin, "end": time.time(), "inputs": num_inputs}
-        with self.notes.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        for told in super().run(order):
+            if isinstance(told, LedgerRow):
+                line = json.dumps({"node": self.node, "end": told.recorded_at})
+                with self.notes.open("a") as file:
+                    file.write(line + "\n")
+            yield told
 
 
 def main(job: dict[str, Any]) -> int:

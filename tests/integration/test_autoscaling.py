@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -64,7 +65,9 @@ def test_nodes_come_for_the_backlog_are_replaced_when_lost_and_go_when_it_is_don
             assert len(read(notes)) < 40, "nodes came only as the backlog was nearly done"
             killed, drained, _ = sorted(cloud.nodes())
             cloud.nodes()[killed].kill()
-            cloud.drain(drained, seconds=2)
+            cloud.drain(drained, seconds=4)
+            time.sleep(4)
+            cloud.nodes()[drained].kill()
             output, _ = driver.communicate(timeout=SECONDS)
         finally:
             if driver.poll() is None:
@@ -74,4 +77,4 @@ def test_nodes_come_for_the_backlog_are_replaced_when_lost_and_go_when_it_is_don
     counts = ganray_here("status", str(tmp_path / "restored"), "--json").json["inputs"]
     assert (counts["restored"], counts["pending"]) == (60, 0)
     # Of each node that was lost at most the orders at hand came again.
-    assert sum(line["inputs"] for line in read(notes)) <= 60 + 4
+    assert len(read(notes)) <= 60 + 4

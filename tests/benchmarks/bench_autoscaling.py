@@ -1,0 +1,156 @@
+"""Nodes of a fake cloud that come, are lost and go, under a restoration whose device is a clock.
+
+    python tests/benchmarks/bench_autoscaling.py [page.html]
+
+Nodes are real raylets of this machine, started by Ray's own autoscaler; the generator sleeps, so
+that cores are not the limit. One node is killed and one drained once all are at work. Prints a
+line a second, and writes a page with the charts.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+import psutil  # noqa: E402
+
+from ganray.report.charts import Charts, Mark, Series, line_chart  # noqa: E402
+from ganray.report.page import Figure, Page, Section, render_page  # noqa: E402
+from tests.integration.fake_cloud import FakeCloud, end_family, fake_cloud, gpu_nodes  # noqa: E402
+from tests.integration.pictures import write_pictures  # noqa: E402
+
+NUM_INPUTS = 240
+SECONDS_PER_INPUT = 1.0
+MAX_NODES = 3
+NOTICE_SECONDS = 6.0
+RATE_SECONDS = 4.0
+"""Throughput is counted over so many seconds."""
+
+
+@dataclass
+class Timeline:
+    """One look a second: nodes, workers at an order, inputs that wait, inputs a second."""
+
+    begin: float = field(default_factory=time.time)
+    seconds: list[float] = field(default_factory=list)
+    nodes: list[int] = field(default_factory=list)
+    busy: list[int] = field(default_factory=list)
+    queue: list[int] = field(default_factory=list)
+    rate: list[float] = field(default_factory=list)
+    events: list[Mark] = field(default_factory=list)
+
+    def look(self, cloud: FakeCloud, notes: Path) -> None:
+        now = time.time()
+        lines = read_notes(notes)
+        recent = [line for line in lines if line["end"] > now - RATE_SECONDS]
+        self.seconds.append(now - self.begin)
+        self.nodes.append(len(cloud.nodes()))
+        self.busy.append(len({line["node"] for line in recent}))
+        self.queue.append(max(0, NUM_INPUTS - len(lines)))
+        self.rate.append(len(recent) / RATE_SECONDS)
+        print(
+            f"{self.seconds[-1]:6.1f} s  nodes {self.nodes[-1]}  at work {self.busy[-1]}  "
+            f"queue {self.queue[-1]:3}  {self.rate[-1]:.2f} inputs/s",
+            flush=True,
+        )
+
+    def note(self, text: str) -> None:
+        self.events.append(Mark(time.time() - self.begin, text))
+        print(f"{time.time() - self.begin:6.1f} s  {text}", flush=True)
+
+
+def read_notes(notes: Path) -> list[dict]:
+    return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
+
+
+def main(page: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder, fake_cloud(gpu_nodes(MAX_NODES)) as cloud:
+        timeline, notes = Timeline(), Path(folder) / "notes"
+        driver = start(cloud, Path(folder))
+        try:
+            disturb(cloud, notes, timeline, driver)
+        finally:
+            if driver.poll() is None:
+                end_family(psutil.Process(driver.pid))
+        timeline.note(f"the run ended, exit code {driver.returncode}")
+        while cloud.nodes():
+            time.sleep(1)
+            timeline.look(cloud, notes)
+        timeline.note("no node is left")
+        page.write_text(render_page(as_page(timeline, read_notes(notes))))
+        print(f"wrote {page}")
+
+
+def start(cloud: FakeCloud, folder: Path) -> subprocess.Popen[bytes]:
+    write_pictures(folder / "archive", NUM_INPUTS, side=64)
+    config = {"source": folder / "archive", "target": folder / "restored", "workers.gpus": 1}
+    config |= {"workers.min": 0, "workers.max": MAX_NODES}
+    job = {
+        "config": {key: str(value) for key, value in config.items()},
+        "device": {"pixels_per_second": 64**2 / SECONDS_PER_INPUT},
+        "notes": str(folder / "notes"),
+    }
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "tests/benchmarks/run_on_cloud.py"), json.dumps(job)],
+        env=os.environ | cloud.environment | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def disturb(
+    cloud: FakeCloud, notes: Path, timeline: Timeline, driver: subprocess.Popen[bytes]
+) -> None:
+    """Watch the run to its end; kill a node, and take another away with notice."""
+    drained, gone_at = "", 0.0
+    while driver.poll() is None:
+        time.sleep(1)
+        timeline.look(cloud, notes)
+        nodes = cloud.nodes()
+        if not drained and len({line["node"] for line in read_notes(notes)}) == MAX_NODES:
+            killed, drained, _ = sorted(nodes)
+            nodes[killed].kill()
+            timeline.note("a node is killed")
+            cloud.drain(drained, seconds=round(NOTICE_SECONDS))
+            gone_at = time.time() + NOTICE_SECONDS
+            timeline.note("a node is drained")
+        if gone_at and time.time() > gone_at and drained in nodes:
+            nodes[drained].kill()
+            timeline.note("the drained node is taken away")
+
+
+def as_page(timeline: Timeline, lines: list[dict]) -> Page:
+    charts = Charts(
+        (
+            chart("Nodes", "nodes", timeline, {"there": timeline.nodes, "at work": timeline.busy}),
+            chart("Queue", "inputs", timeline, {"waiting": timeline.queue}),
+            chart("Throughput", "inputs per second", timeline, {"restored": timeline.rate}),
+        )
+    )
+    return Page(
+        kind="Benchmark",
+        title="A restoration on an autoscaling cluster",
+        subtitle=f"{NUM_INPUTS} inputs of {SECONDS_PER_INPUT:g} s, at most {MAX_NODES} nodes",
+        figures=(
+            Figure(f"{timeline.events[-2].x:.0f} s", "until the run ended"),
+            Figure(f"{NUM_INPUTS * SECONDS_PER_INPUT / MAX_NODES:.0f} s", "of work for all nodes"),
+            Figure(str(len(lines) - NUM_INPUTS), "inputs done again"),
+        ),
+        sections=(Section("Timeline", (charts,)),),
+    )
+
+
+def chart(title: str, label: str, timeline: Timeline, lines: dict[str, list]) -> object:
+    series = [Series(name, timeline.seconds, values) for name, values in lines.items()]
+    return line_chart(title, ("seconds", label), series, timeline.events)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "autoscaling.html"))
