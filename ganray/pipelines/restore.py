@@ -48,9 +48,10 @@ from ganray.storage import Store, open_store
 
 Report = Callable[[LedgerRow | WindowDone], None]
 
-# Orders of one pipeline of Ray Data: enough that its start does not count, few enough that the
-# driver's memory stays flat.
+# Orders of one pipeline of Ray Data: enough that its start and its end, when workers wait for the
+# last, do not count, few enough that the driver's memory stays flat.
 ORDERS_PER_WAVE = 1024
+ORDERS_PER_WAVE_AND_WORKER = 64
 NEVER = 2**63
 COMPILED_BYTES = 2**28
 """Input of one worker: as JPEG a billion pixels, a minute or more of a fast GPU."""
@@ -175,10 +176,11 @@ class _Run:
         """What workers report, wave by wave: inputs first, then windows and scenes as they
         come up. All waves share one cluster."""
         images = self.plan.orders(self.workers.max, skip=self._split_ahead())
+        wave = max(ORDERS_PER_WAVE, ORDERS_PER_WAVE_AND_WORKER * self.workers.max)
         with ExitStack() as cluster:
             while not stop.is_set():
                 found: Iterator[WorkOrder] = chain(self.scenes.orders(), images)
-                orders = list(islice(found, ORDERS_PER_WAVE))
+                orders = list(islice(found, wave))
                 if not orders:
                     return
                 workers = self._workers_for(orders)

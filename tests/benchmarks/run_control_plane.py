@@ -8,6 +8,7 @@ of them fit on a small machine; their rows are as large as a ledger's.
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -33,7 +34,7 @@ def run(job: dict[str, Any]) -> None:
     busy, first, last, num_rows = 0.0, float("inf"), 0.0, 0
     seen: dict[int, list[float]] = {}
     with ray_cluster(workers, job["workers"] * CPUS):
-        mark("begins")
+        mark("begins", driver=time.process_time())
         while wave := list(islice(remaining, job["per_wave"])):
             for row in run_pool(Sleeper, job["seconds"], wave, workers):
                 busy += row.end - row.begin
@@ -41,7 +42,7 @@ def run(job: dict[str, Any]) -> None:
                 span = seen.setdefault(row.worker, [row.begin, row.end])
                 span[0], span[1] = min(span[0], row.begin), max(span[1], row.end)
                 num_rows += 1
-        mark("ends", busy=busy, first=first, last=last, rows=num_rows, workers=len(seen),
+        mark("ends", driver=time.process_time(), busy=busy, first=first, last=last, rows=num_rows, workers=len(seen),
              spans=sum(end - begin for begin, end in seen.values()))  # fmt: skip
 
 
