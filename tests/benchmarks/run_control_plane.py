@@ -31,19 +31,24 @@ def orders(num_orders: int, per_order: int) -> Iterator[SleepingOrder]:
 def run(job: dict[str, Any]) -> None:
     workers = WorkersConfig(min=1, max=job["workers"], cpus=CPUS)
     remaining = orders(job["orders"], job["per_order"])
-    busy, first, last, num_rows = 0.0, float("inf"), 0.0, 0
+    busy, num_rows = 0.0, 0
     seen: dict[int, list[float]] = {}
     with ray_cluster(workers, job["workers"] * CPUS):
         mark("begins", driver=time.process_time())
         while wave := list(islice(remaining, job["per_wave"])):
             for row in run_pool(Sleeper, job["seconds"], wave, workers):
                 busy += row.end - row.begin
-                first, last = min(first, row.begin), max(last, row.end)
                 span = seen.setdefault(row.worker, [row.begin, row.end])
                 span[0], span[1] = min(span[0], row.begin), max(span[1], row.end)
                 num_rows += 1
-        mark("ends", driver=time.process_time(), busy=busy, first=first, last=last, rows=num_rows, workers=len(seen),
-             spans=sum(end - begin for begin, end in seen.values()))  # fmt: skip
+        mark(
+            "ends",
+            driver=time.process_time(),
+            busy=busy,
+            rows=num_rows,
+            workers=len(seen),
+            spans=sum(end - begin for begin, end in seen.values()),
+        )
 
 
 if __name__ == "__main__":
