@@ -60,6 +60,8 @@ def train(words: Sequence[str]) -> int:
         say(f"nothing to do: {result.generator} is trained; resume=false starts anew")
     else:
         say(f"trained {counted(result.steps_done, 'step')}: {result.generator}")
+    if result.report:
+        say(f"to look at: {result.report}")
     return DONE
 
 

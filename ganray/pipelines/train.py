@@ -50,6 +50,8 @@ class TrainResult:
     already_finished: bool
     gave_up_at: int | None = None
     """The step at which an earlier run had ended the training as past help."""
+    report: str = ""
+    """Where the report stands; empty if it could not be written."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ def run_training(plan: TrainPlan, report: Report) -> TrainResult:
                 train_on_ray(plan, course, wishes, stop, start.notes)
             _require_end(course, wishes)
             pass_gate(plan, store, int(course.last_event["step"]), report)
-    return TrainResult(generator, course.steps_done, already_finished=False)
+    page = join_uri(config.output, REPORT_KEY) if reporter.is_written else ""
+    return TrainResult(generator, course.steps_done, already_finished=False, report=page)
 
 
 def _require_end(course: Course, wishes: Wishes) -> None:

@@ -68,6 +68,7 @@ class TrainReporter:
         self._plan, self._store = plan, store
         self._report, self._may_write = report, may_write
         self._due = time.monotonic()
+        self.is_written = False
 
     def note_checkpoint(self) -> None:
         """A checkpoint stands: write the report, if the last one is old enough."""
@@ -88,11 +89,15 @@ class TrainReporter:
             raise
         self.write()
 
-    def write(self, trouble: str = "") -> bool:
-        """Write the report as things stand; whether that worked. A failure is logged and told,
-        and does not stand in events.jsonl, whose last line says how a training ended."""
+    def write(self, trouble: str = "") -> None:
+        """Write the report as things stand, and note in `is_written` whether that worked.
+
+        A failure is logged and told. It does not stand in events.jsonl, whose last line says how a
+        training ended.
+        """
+        self.is_written = False
         if not self._may_write():
-            return False
+            return
         try:
             told = Told(self._plan, self._store, read_history(self._store), trouble)
             self._store.write(REPORT_KEY, render_page(train_page(told)).encode())
@@ -101,8 +106,8 @@ class TrainReporter:
             logger.warning("event=report_failed output=%r cause=%r", self._store.uri, str(error))
             logger.debug("event=report_failed", exc_info=True)
             self._report({"event": "report_failed", "step": 0, "cause": str(error)})
-            return False
-        return True
+            return
+        self.is_written = True
 
 
 def train_page(told: Told) -> Page:
@@ -115,7 +120,9 @@ def train_page(told: Told) -> Page:
         _charts("How good it became", validation_charts(history, stages, marks), _GOOD),
         Section("What it makes of images", _strips(told), _STRIPS),
         Section("The gate", _gate(told), _GATE),
-        _charts("How it got there", course_charts(history, stages, marks), _course_lead(told)),
+        _charts(
+            "How it got there", course_charts(history, stages, marks), _course_lead(told, story)
+        ),
         Section("What happened on the way", _story(story), _STORY),
         Section("What it learnt from", _data(told), _DATA),
         Section("Where the time went", _time(told)),
@@ -199,13 +206,15 @@ def _charts(title: str, charts: tuple[Any, ...], lead: str) -> Section:
     return Section(title, (Charts(charts),) if charts else (), lead)
 
 
-def _course_lead(told: Told) -> str:
+def _course_lead(told: Told, story: tuple[Happening, ...]) -> str:
     stretch = max((column.stretch for column in told.history.columns.values()), default=1)
     stages = [stage.name for stage in stages_of(told.plan.config.stages)]
     lead = f"Shaded are the stages, from left to right: {', '.join(stages)}. "
     if stretch > 1:
         lead += f"Losses are means over {stretch} lines of metrics.jsonl each. "
-    return lead + "Dashed lines are the events of the table below, by their numbers."
+    if story:
+        lead += "Dashed lines are the events of the table below, by their numbers."
+    return lead.rstrip()
 
 
 def _strips(told: Told) -> tuple[Part, ...]:

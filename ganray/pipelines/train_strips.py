@@ -55,7 +55,7 @@ def chosen_steps(steps: list[int], stages: StagesConfig) -> list[int]:
     first, last = steps[0], steps[-1]
     end = stages.fidelity.steps
     wanted = end if first < end < last else (first + last) / 2
-    middle = min(steps, key=lambda step: abs(step - wanted))
+    middle = min(steps[1:-1], key=lambda step: abs(step - wanted), default=last)
     return sorted({first, middle, last})
 
 

@@ -63,7 +63,9 @@ def store_of(lines: list[dict[str, Any]], events: list[dict[str, Any]]) -> Memor
 
 def write(plan: TrainPlan, store: MemoryStore, trouble: str = "") -> str:
     """The page that is written."""
-    assert reporter(plan, store).write(trouble)
+    one = reporter(plan, store)
+    one.write(trouble)
+    assert one.is_written
     return store.objects["report.html"].decode()
 
 
@@ -181,8 +183,9 @@ def test_the_report_of_a_run_that_raises_is_written_and_its_error_goes_on(plan: 
 
 def test_a_run_whose_output_is_anothers_writes_no_report(plan: TrainPlan) -> None:
     store = MemoryStore()
-    assert not reporter(plan, store, may_write=False).write()
-    assert not store.objects
+    one = reporter(plan, store, may_write=False)
+    one.write()
+    assert not one.is_written and not store.objects
 
 
 def test_checkpoints_in_quick_succession_write_one_report(plan: TrainPlan) -> None:
