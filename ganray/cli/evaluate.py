@@ -38,7 +38,10 @@ def evaluate(words: Sequence[str]) -> int:
     if result.num_failed > MAX_LISTED:
         say(f"  … and {result.num_failed - MAX_LISTED} more: {result.output}/failed.jsonl")
     say(f"every image and the definitions: {result.output}/metrics.json")
-    say(f"to look at: {result.output}/report.html")
+    if result.report:
+        say(f"to look at: {result.report}")
+    else:
+        say("warning: report.html was not written; the log says why")
     return SOME_INPUTS_FAILED if result.num_failed else DONE
 
 

@@ -16,7 +16,15 @@ from ganray.pipelines.picture_files import picture_of, short_name
 from ganray.pipelines.pool import WorkerContext
 from ganray.pipelines.spool import Spool
 from ganray.raster.image import Pixels
-from ganray.report.pictures import Spot, View, most_changed, spot_share, whole_views
+from ganray.report.pictures import (
+    Spot,
+    View,
+    most_changed,
+    reduced,
+    snapped,
+    spot_share,
+    whole_views,
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,9 @@ class PictureWorker:
             named.append(("reference", picture_of(pair.reference)))
         height, width = named[0][1].shape[:2]
         # Bicubic is the second of them, the first generator the third.
-        spot = most_changed(named[1][1], named[2][1], spot_share(width, height))
+        plain, ours = (reduced(picture) for _, picture in named[1:3])
+        spot = most_changed(plain, ours, spot_share(width, height))
+        spot = snapped(spot, *pair.degraded.shape[1:])
         return Pictures(order, tuple(whole_views(named, [spot])), (width, height), (spot,))
 
 
