@@ -91,6 +91,9 @@ def run_promotion(config: PromoteConfig, report: Report) -> PromoteResult:
     store = open_name(config.registry, config.name)
     with claimed(store, _new_run_id()) as claim:
         result = _contend(config, candidate, store, claim, report)
+    if result.was_current:
+        # Nothing was measured: what its promotion was decided by stays.
+        return result
     content = json.dumps(result.as_dict(), indent=2) + "\n"
     open_store(config.output).write(GATE_KEY, content.encode())
     return result

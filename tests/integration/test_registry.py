@@ -89,9 +89,11 @@ def test_a_better_generator_becomes_current_and_its_history_says_by_what(promote
 
 
 def test_a_candidate_that_is_current_already_is_left_alone(promoted: Path) -> None:
-    before = listing(promoted)
+    before, gate = listing(promoted), promoted / "promotion" / "gate.json"
+    decided = gate.read_text()
     outcome = promote(promoted, "compact-x2")
     assert (outcome.code, listing(promoted)) == (DONE, before)
+    assert json.loads(decided)["rules"] and gate.read_text() == decided
     assert "nothing to do: compact-x2 is current already" in outcome.output
 
 
