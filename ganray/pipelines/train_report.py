@@ -161,12 +161,19 @@ _PROVENANCE = (
 
 
 def _verdict(told: Told) -> str:
+    """What became of the training, and of what came after it, such as its promotion."""
+    if told.trouble and told.ended("finished"):
+        return f"{_outcome(told)} What came after failed: {told.trouble}"
+    return _outcome(told)
+
+
+def _outcome(told: Told) -> str:
     steps = f"step {told.last_step:,} of {told.plan.total_steps:,}"
     if told.ended("gave_up"):
         return f"The training gave up at {steps}; the generator is the last good one."
     if told.ended("stopped"):
         return f"The training was stopped at {steps}. The same command goes on from there."
-    if told.trouble:
+    if told.trouble and not told.ended("finished"):
         return f"The training ended early, at {steps}: {told.trouble}"
     if not told.ended("finished"):
         return f"The training is under way, at {steps}. This page is renewed with its checkpoints."
