@@ -124,7 +124,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "Failures": table(
             "Failures",
             ("Inputs", "Reason"),
-            [(Cell("9", 9.0), LONG), (Cell("10", 10.0), "b"), (Cell("1", 1.0), "c")],
+            [
+                *((Cell("9", 9.0), LONG), (Cell("–", -np.inf), "d")),
+                *((Cell("10", 10.0), "b"), (Cell("1", 1.0), "c"), (Cell("", -np.inf), "e")),
+            ],
         ),
         "Facts": Facts((("generator", LONG), ("ganray", "0.1"))),
         "Words": Note(LONG, "bad"),
@@ -296,7 +299,7 @@ def test_a_table_is_sorted_by_its_headings(tab: Tab) -> None:
     column = "[...document.querySelectorAll('tbody tr')].map((r) => r.cells[0].textContent)"
     tab.run("document.querySelector('th button').focus()")
     tab.run("document.querySelector('th button').click()")
-    assert tab.run(column) == ["1", "9", "10"]
+    assert tab.run(column) == ["–", "", "1", "9", "10"]
     assert tab.run("document.querySelector('th').getAttribute('aria-sort')") == "ascending"
 
 

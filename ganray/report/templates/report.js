@@ -149,6 +149,9 @@
     placeMarks();
   }
 
+  // A difference of infinities is no number.
+  const compare = (x, y) => (x < y ? -1 : x > y ? 1 : 0);
+
   function sortable(table) {
     const headings = [...table.querySelectorAll("th")], body = table.tBodies[0];
     headings.forEach((heading, column) => heading.firstElementChild.addEventListener("click", () => {
@@ -158,7 +161,7 @@
       const order = (a, b) => {
         const [x, y] = [a.cells[column], b.cells[column]];
         const found = "value" in x.dataset && "value" in y.dataset
-          ? x.dataset.value - y.dataset.value
+          ? compare(+x.dataset.value, +y.dataset.value)
           : x.textContent.localeCompare(y.textContent);
         return ascending ? found : -found;
       };
