@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from ganray.errors import ConfigError
-from ganray.pipelines.picture_files import picture_of, read_pixels, short_name
+from ganray.pipelines.picture_files import picture_of, read_pixels, short_names
 from ganray.raster.image import FloatPixels
 from ganray.raster.resample import resize
 from ganray.report.page import Page, Section, render_page
@@ -59,7 +59,7 @@ def _names(files: Sequence[str]) -> list[str]:
     """Short names that tell the files apart."""
     names = [PurePosixPath(uri).name for uri in files]
     told = names if len(set(names)) == len(names) else files
-    return [short_name(name) for name in told]
+    return short_names(told)
 
 
 def _alike(files: Sequence[str], found: Sequence[FloatPixels]) -> list[FloatPixels]:

@@ -12,7 +12,7 @@ from ganray.pipelines.evaluate_config import BICUBIC
 from ganray.pipelines.evaluate_orders import EvaluateJob, PairKey
 from ganray.pipelines.evaluate_table import Values, ValueTable
 from ganray.pipelines.evaluate_worker import BAD_PAIR, load_restorers, make_pair, restore_all
-from ganray.pipelines.picture_files import picture_of, short_name
+from ganray.pipelines.picture_files import picture_of, short_names
 from ganray.pipelines.pool import WorkerContext
 from ganray.pipelines.spool import Spool
 from ganray.raster.image import Pixels
@@ -101,8 +101,8 @@ class PictureWorker:
         restored = list(restore_all(pair, self.restorers, self.job.scale))
         named = [("degraded", picture_of(_repeated(pair.degraded, self.job.scale)))]
         named += [
-            (short_name(name), picture_of(pixels))
-            for name, pixels in zip(self.job.names, restored, strict=True)
+            (name, picture_of(pixels))
+            for name, pixels in zip(short_names(self.job.names), restored, strict=True)
         ]
         if pair.reference is not None:
             named.append(("reference", picture_of(pair.reference)))

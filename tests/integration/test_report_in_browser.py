@@ -285,13 +285,15 @@ def test_all_states_of_a_strip_are_seen_at_one_to_one_together(tab: Tab) -> None
 def test_any_two_of_several_states_can_be_compared(tab: Tab) -> None:
     strip = "document.querySelectorAll('.strip')[2]"
     tab.run(
-        f"(() => {{ const s = {strip}.querySelector('select'); s.value = 'other';"
+        f"(() => {{ const s = {strip}.querySelector('select');"
+        " s.value = [...s.options].find((o) => o.text === 'other').value;"
         " s.dispatchEvent(new Event('change')); })()"
     )
     names = tab.run(
-        f"[...{frame(2)}.querySelectorAll('.layer')].map((l) => l.className + l.dataset.name)"
+        f"[...{frame(2)}.querySelectorAll('.layer')].map("
+        "(l) => [l.className, l.querySelector('img').alt])"
     )
-    assert names == ["layer underreference", "layer overother"]
+    assert names == [["layer under", "reference: several"], ["layer over", "other: several"]]
     assert tab.run(f"{frame(2)}.querySelector('.tag.left').textContent") == "other"
 
 

@@ -130,15 +130,16 @@
     });
 
     // Of more than two states, the first frame shows copies of any two.
-    const layersOf = new Map([...strip.querySelectorAll(".cell .layer")].map((l) => [l.dataset.name, l]));
+    // By their places: names may be alike.
+    const states = [...strip.querySelectorAll(".cell .layer")];
     const choose = (select) => {
-      const copy = layersOf.get(select.value).cloneNode(true);
+      const copy = states[select.value].cloneNode(true);
       copy.className = `layer ${select.dataset.side}`;
       const layers = frames[0].querySelector(".layers"), old = layers.querySelector(`.${select.dataset.side}`);
       if (old) old.replaceWith(copy);
       else if (select.dataset.side === "under") layers.prepend(copy);
       else layers.append(copy);
-      frames[0].querySelector(select.dataset.side === "over" ? ".tag.left" : ".tag.right").textContent = select.value;
+      frames[0].querySelector(select.dataset.side === "over" ? ".tag.left" : ".tag.right").textContent = select.selectedOptions[0].textContent;
       draw();
     };
     strip.querySelectorAll("select").forEach((select) => {
