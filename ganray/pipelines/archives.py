@@ -3,6 +3,7 @@
 import getpass
 import os
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,17 @@ def require_apart(source: str, target: str, *, names: tuple[str, str]) -> None:
             f"{written} {target} and {read} {source} are the same or one lies inside the other; "
             f"choose another {written}, apart from the {read}"
         )
+
+
+def require_unread(output: str, inputs: Iterable[str]) -> None:
+    """Raise ConfigError if a page would replace one of the files that it is made of."""
+    written = absolute_uri(output)
+    for uri in inputs:
+        if absolute_uri(uri) == written:
+            raise ConfigError(
+                f"the page {output} would replace {uri}, which it is made of; name another page to "
+                "write, as page.html"
+            )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from ganray.errors import ConfigError
+from ganray.pipelines.archives import require_unread
 from ganray.pipelines.picture_files import picture_of, read_pixels, short_names
 from ganray.raster.image import FloatPixels
 from ganray.raster.resample import resize
@@ -51,8 +52,7 @@ def write_comparison(files: Sequence[str], output: str) -> None:
 def _require_files(files: Sequence[str], output: str) -> None:
     if not 2 <= len(files) <= MOST_FILES:
         raise ConfigError(f"{len(files)} files; expected 2 to {MOST_FILES} of the same picture")
-    if output in files:
-        raise ConfigError(f"{output} is one of the files; name a page to write, as page.html")
+    require_unread(output, files)
 
 
 def _names(files: Sequence[str]) -> list[str]:

@@ -89,10 +89,16 @@ def test_files_that_cannot_be_compared_are_named(
     assert not (pictures / "page.html").exists()
 
 
-def test_a_file_is_never_overwritten_by_the_page(pictures: Path) -> None:
-    large = str(pictures / "large.png")
-    outcome = ganray_here("compare", large, str(pictures / "gray.tif"), "--output", large)
-    assert outcome.code == USAGE
+@pytest.mark.parametrize("written", ["{}/large.png", "{}/../{name}/large.png"])
+def test_a_file_is_never_overwritten_by_the_page(pictures: Path, written: str) -> None:
+    large, small = str(pictures / "large.png"), str(pictures / "small.jpg")
+    page = written.format(pictures, name=pictures.name)
+    compared = ganray_here("compare", large, small, "--output", page)
+    restored = ganray_here("explain", large, f"output={page}")
+    held = ganray_here("explain", small, f"reference={large}", f"output={page}")
+    for outcome in (compared, restored, held):
+        assert outcome.code == USAGE
+        assert f"would replace {large}" in outcome.errors
     assert Image.open(large).size == (SIDE, SIDE)
 
 
