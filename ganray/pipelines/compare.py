@@ -8,10 +8,10 @@ from ganray.pipelines.archives import require_unread
 from ganray.pipelines.picture_files import picture_of, read_pixels, short_names
 from ganray.raster.image import FloatPixels
 from ganray.raster.resample import resize
+from ganray.report.encoding import Picture
 from ganray.report.page import Page, Section, render_page
 from ganray.report.parts import Facts
 from ganray.report.pictures import (
-    Picture,
     Spot,
     StripText,
     make_strip,

@@ -25,16 +25,10 @@ from ganray.pipelines.picture_files import picture_of, read_pixels, short_name
 from ganray.raster.image import FloatPixels
 from ganray.raster.resample import resize
 from ganray.registry import default_registry
+from ganray.report.encoding import Picture
 from ganray.report.page import Figure, Page, Section, render_page
 from ganray.report.parts import Facts
-from ganray.report.pictures import (
-    Picture,
-    StripText,
-    make_strip,
-    most_changed,
-    spot_share,
-    whole_views,
-)
+from ganray.report.pictures import StripText, make_strip, most_changed, spot_share, whole_views
 from ganray.restoration import Restorer
 from ganray.restoration.invention import find_invention
 from ganray.storage import write_uri

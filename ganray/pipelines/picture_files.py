@@ -7,7 +7,7 @@ import numpy as np
 from ganray.codecs.catalog import DEFAULTS, Codecs, is_image
 from ganray.errors import ConfigError
 from ganray.raster.image import FloatPixels, Pixels, from_float, to_float
-from ganray.report.pictures import Picture
+from ganray.report.encoding import Picture
 from ganray.storage import open_store, split_uri
 from ganray.training.references import Reading, as_reference, read_image, whole_reference
 

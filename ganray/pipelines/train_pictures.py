@@ -23,7 +23,8 @@ from ganray.pipelines.picture_files import picture_of
 from ganray.pipelines.train_config import TrainPlan
 from ganray.pipelines.train_validation import build_restorer, validation_pair
 from ganray.raster.image import Pixels
-from ganray.report.pictures import Picture, box_of, most_changed, spot_share
+from ganray.report.encoding import Picture
+from ganray.report.pictures import box_of, most_changed, spot_share
 from ganray.training.config import StagesConfig
 from ganray.training.state import TrainingState
 from ganray.training.steps import Batch

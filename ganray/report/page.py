@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ganray import __version__
 from ganray.errors import ReportError
 from ganray.manifest import speakable
+from ganray.report.encoding import FEWER_PICTURES
 
 MAX_BYTES = 15 << 20
 """Of a whole page: it is opened by browsers, and sent by mail."""
@@ -65,8 +66,8 @@ def render_page(page: Page) -> str:
     num_bytes = len(html.encode())
     if num_bytes > MAX_BYTES:
         raise ReportError(
-            f"the report would have {num_bytes} bytes, and {MAX_BYTES} are allowed; show fewer "
-            "pictures"
+            f"the report would have {num_bytes} bytes, and {MAX_BYTES} are allowed; "
+            f"{FEWER_PICTURES}"
         )
     return html
 

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from ganray.report.charts import Charts, Mark, Series, Stage, histogram, line_chart, on_stages
+from ganray.report.encoding import Picture
 from ganray.report.footprints import Outline, footprint_map
 from ganray.report.page import Figure, Page, Section, render_page
 from ganray.report.parts import Cell, Count, Counts, Facts, Folded, Note, Shares, table
 from ganray.report.pictures import (
     Missing,
-    Picture,
     Spot,
     Strip,
     Strips,
