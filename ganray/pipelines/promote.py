@@ -78,7 +78,10 @@ class PromoteResult:
     def as_dict(self) -> dict[str, Any]:
         told = asdict(self)
         del told["verdicts"]
-        rules = [asdict(verdict) | {"margin": verdict.margin} for verdict in self.verdicts]
+        rules = [
+            asdict(verdict) | {"margin": verdict.margin, "expected": verdict.expected}
+            for verdict in self.verdicts
+        ]
         return told | {"refused": self.is_refused, "rules": rules}
 
 

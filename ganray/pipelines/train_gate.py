@@ -11,7 +11,7 @@ from typing import Any
 
 from ganray.config import digest
 from ganray.pipelines.gate import GateConfig
-from ganray.pipelines.promote import PromoteResult, run_promotion
+from ganray.pipelines.promote import GATE_KEY, PromoteResult, run_promotion
 from ganray.pipelines.promote_config import PromoteConfig
 from ganray.pipelines.train_config import TrainPlan
 from ganray.pipelines.train_output import EVENTS_KEY, GENERATOR_KEY, Report
@@ -22,6 +22,7 @@ from ganray.training.reactions import Event
 
 GATE_FOLDER = "gate"
 """Below a training's output: what the promotion measured and decided."""
+DECISION_KEY = f"{GATE_FOLDER}/{GATE_KEY}"
 
 
 def pass_gate(plan: TrainPlan, store: Store, step: int, report: Report) -> None:

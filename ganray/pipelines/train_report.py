@@ -17,6 +17,7 @@ from ganray.config import to_yaml
 from ganray.pipelines.train_charts import bicubic, course_charts, stages_of, validation_charts
 from ganray.pipelines.train_config import TrainPlan
 from ganray.pipelines.train_events import MOST_TOLD, Happening, happenings, marks_of
+from ganray.pipelines.train_gate import DECISION_KEY
 from ganray.pipelines.train_history import History, read_history
 from ganray.pipelines.train_output import Report
 from ganray.pipelines.train_resume import read_if_there
@@ -29,7 +30,6 @@ from ganray.report.pictures import Strips
 from ganray.storage import Store
 
 REPORT_KEY = "report.html"
-GATE_KEY = "gate/gate.json"
 LEAST_SECONDS = 60.0
 """Between two reports of a training under way."""
 COST = 50
@@ -231,7 +231,7 @@ def _strips(told: Told) -> tuple[Part, ...]:
 
 def _gate(told: Told) -> tuple[Part, ...]:
     """What a promotion at the end decided, rule by rule."""
-    content = read_if_there(told.store, GATE_KEY)
+    content = read_if_there(told.store, DECISION_KEY)
     if content is None:
         return ()
     found = json.loads(content)
@@ -241,11 +241,10 @@ def _gate(told: Told) -> tuple[Part, ...]:
 
 
 def _rule(rule: dict[str, Any]) -> tuple[str, ...]:
-    bound = "at least" if rule["bound"] == "min" else "at most"
     measured = "not measured" if rule["measured"] is None else number(rule["measured"])
     return (
         *(rule["rule"], rule["metric"], rule["against"] or "", measured),
-        *(f"{bound} {number(rule['threshold'])}", "passed" if rule["passed"] else "refused"),
+        *(rule["expected"], "passed" if rule["passed"] else "refused"),
     )
 
 
