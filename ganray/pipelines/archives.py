@@ -10,17 +10,11 @@ from pathlib import Path
 from ganray import __version__
 from ganray.codecs import photo
 from ganray.codecs.catalog import DEFAULTS, Codecs, is_video
+from ganray.config import default_registry
 from ganray.errors import ConfigError, EmptyArchiveError
 from ganray.manifest import Input, Selection, Unreadable, list_images, probe_all
 from ganray.models.checkpoint import is_catalog_name
-from ganray.registry import (
-    default_registry,
-    is_reference,
-    locate,
-    parse_reference,
-    read_version,
-    version_uri,
-)
+from ganray.registry import is_reference, locate, parse_reference, read_version, version_uri
 from ganray.sample import write_sample
 from ganray.storage import PREFLIGHT, Store, open_store
 

@@ -17,6 +17,7 @@ from ganray.codecs.dicom_profile import DicomConfig
 from ganray.codecs.film import FilmConfig
 from ganray.codecs.geo_config import GeoConfig
 from ganray.config import Section as ConfigSection
+from ganray.config import default_registry
 from ganray.errors import ConfigError
 from ganray.pipelines.archives import absolute_generator, require_unread
 from ganray.pipelines.discriminator_view import judge, load_discriminator
@@ -24,7 +25,6 @@ from ganray.pipelines.overlays import draw_divided, draw_heat
 from ganray.pipelines.picture_files import picture_of, read_pixels, short_name
 from ganray.raster.image import FloatPixels
 from ganray.raster.resample import resize
-from ganray.registry import default_registry
 from ganray.report.encoding import Picture
 from ganray.report.page import Figure, Page, Section, render_page
 from ganray.report.parts import Facts
