@@ -102,8 +102,6 @@ def _cells(summary: ColumnSummary) -> str:
     if against is None:
         return cells.rstrip()
     score = f"{against.won}–{against.lost}"
-    if against.low is None or against.high is None:
-        return cells.rstrip()
     return (
         f"{cells} {score:>5}  {against.difference:+.2g} ({against.low:+.2g} to {against.high:+.2g})"
     )

@@ -152,7 +152,7 @@ class Sampler:
     def _keep_sheets(self, batch: Batch) -> None:
         for name, patches in ((DEGRADED, batch.degraded), (REFERENCE, batch.reference)):
             few = patches[:SHEET_PATCHES].float().clamp(0, 1).cpu().numpy()
-            self._keep(f"{PATCHES}{name}.png", _png(_sheet(few, batch, self._plan.samples.scale)))
+            self._keep(f"{PATCHES}{name}.png", _png(_sheet(few, batch)))
 
 
 def cut_pair(pair: Pair, scale: int) -> Pair:
@@ -173,7 +173,7 @@ def cut_pair(pair: Pair, scale: int) -> Pair:
     )
 
 
-def _sheet(patches_BCHW: Pixels, batch: Batch, scale: int) -> Picture:
+def _sheet(patches_BCHW: Pixels, batch: Batch) -> Picture:
     """Patches in rows, all at the reference's size by repetition of pixels."""
     side = batch.reference.shape[-1]
     factor = side // patches_BCHW.shape[-1]
