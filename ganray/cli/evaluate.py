@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from ganray.cli.exit_codes import DONE, SOME_INPUTS_FAILED
 from ganray.cli.job import Job, print_help, read_config, wants_help
-from ganray.cli.terminal import counted, say
+from ganray.cli.terminal import say
 from ganray.pipelines.evaluate import EvaluateResult, Progress, run_evaluation
 from ganray.pipelines.evaluate_config import BICUBIC, EvaluateConfig
 from ganray.pipelines.evaluate_summary import ColumnSummary
+from ganray.report.amounts import counted
 
 MAX_LISTED = 20
 SECONDS_BETWEEN_LINES = 10.0
