@@ -91,7 +91,7 @@ def test_two_generators_whose_digests_begin_alike_are_two_versions() -> None:
 
 
 def test_where_nothing_was_promoted_a_rollback_says_how_to(registry: str) -> None:
-    with pytest.raises(RegistryError, match="nothing to roll back; promote .* ganray promote"):
+    with pytest.raises(RegistryError, match=r"nothing to roll back; promote .* ganray promote"):
         roll_back(photos(registry))
 
 
