@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from ganray.cli.exit_codes import DONE, FAILED
 from ganray.cli.job import Job, print_help, read_config, wants_help
-from ganray.cli.terminal import counted, say
+from ganray.cli.terminal import say
 from ganray.pipelines.evaluate import Progress
 from ganray.pipelines.promote import GATE_KEY, PromoteResult, run_promotion
 from ganray.pipelines.promote_config import PromoteConfig
+from ganray.report.amounts import counted
 
 JOB = Job(
     name="promote",

@@ -39,26 +39,6 @@ from ganray.models.feature_networks import (
 from ganray.raster.image import FloatPixels
 from ganray.storage import read_uri
 
-MetricName = Literal[
-    "psnr_y",
-    "psnr_rgb",
-    "psnr_all",
-    "masked_psnr",
-    "ssim_y",
-    "ssim_rgb",
-    "ms_ssim",
-    "sam",
-    "ergas",
-    "lpips",
-    "dists",
-    "niqe",
-    "consistency",
-    "colour_drift",
-    "low_frequency_error",
-    "improvement",
-    "omission",
-    "hallucination",
-]
 SetMetricName = Literal["frechet_distance", "kernel_distance"]
 
 METRICS: Final[dict[str, Metric]] = {

@@ -8,12 +8,11 @@ from ganray.codecs.catalog import Codecs
 from ganray.codecs.dicom_profile import DicomConfig
 from ganray.codecs.film import FilmConfig
 from ganray.codecs.geo_config import GeoConfig
-from ganray.config import digest
+from ganray.config import default_registry, digest
 from ganray.degradation.recipe import RecipeField
 from ganray.evaluation.weights import MetricWeights
 from ganray.manifest import Globs, Selection
 from ganray.pipelines.workers import WorkersConfig
-from ganray.registry import default_registry
 
 BICUBIC = "bicubic"
 DEFAULT_METRICS = ("psnr_y", "psnr_rgb", "ssim_y", "ms_ssim", "consistency", "hallucination")

@@ -12,11 +12,19 @@ from ganray.pipelines.evaluate_config import BICUBIC
 from ganray.pipelines.evaluate_orders import EvaluateJob, PairKey
 from ganray.pipelines.evaluate_table import Values, ValueTable
 from ganray.pipelines.evaluate_worker import BAD_PAIR, load_restorers, make_pair, restore_all
-from ganray.pipelines.picture_files import picture_of, short_name
+from ganray.pipelines.picture_files import picture_of, short_names
 from ganray.pipelines.pool import WorkerContext
 from ganray.pipelines.spool import Spool
 from ganray.raster.image import Pixels
-from ganray.report.pictures import Spot, View, most_changed, spot_share, whole_views
+from ganray.report.pictures import (
+    Spot,
+    View,
+    most_changed,
+    reduced,
+    snapped,
+    spot_share,
+    whole_views,
+)
 
 
 @dataclass(frozen=True)
@@ -93,14 +101,16 @@ class PictureWorker:
         restored = list(restore_all(pair, self.restorers, self.job.scale))
         named = [("degraded", picture_of(_repeated(pair.degraded, self.job.scale)))]
         named += [
-            (short_name(name), picture_of(pixels))
-            for name, pixels in zip(self.job.names, restored, strict=True)
+            (name, picture_of(pixels))
+            for name, pixels in zip(short_names(self.job.names), restored, strict=True)
         ]
         if pair.reference is not None:
             named.append(("reference", picture_of(pair.reference)))
         height, width = named[0][1].shape[:2]
         # Bicubic is the second of them, the first generator the third.
-        spot = most_changed(named[1][1], named[2][1], spot_share(width, height))
+        plain, ours = (reduced(picture) for _, picture in named[1:3])
+        spot = most_changed(plain, ours, spot_share(width, height))
+        spot = snapped(spot, *pair.degraded.shape[1:])
         return Pictures(order, tuple(whole_views(named, [spot])), (width, height), (spot,))
 
 

@@ -77,18 +77,23 @@ class Verdict:
         above = self.measured - self.threshold
         return above if self.bound == "min" else -above
 
+    @property
+    def expected(self) -> str:
+        """The bound in words."""
+        bound = "at least" if self.bound == "min" else "at most"
+        bound = "more than" if self.rule == "perceptual" else bound
+        return f"{bound} {self.threshold:{self._sign}.4g}"
+
+    @property
+    def _sign(self) -> str:
+        return "+" if self.against else ""
+
     def __str__(self) -> str:
         """In words: what was found, what was expected, and what is missing."""
         whose = f" against {self.against}" if self.against else ""
-        bound = "at least" if self.bound == "min" else "at most"
-        bound = "more than" if self.rule == "perceptual" else bound
-        sign = "+" if self.against else ""
         if self.measured is None or self.margin is None:
-            return (
-                f"{self.metric}{whose} could not be measured, expected {bound} {self.threshold:g}"
-            )
-        words = f"{self.metric}{whose} {self.measured:{sign}.4g}, expected {bound} "
-        words += f"{self.threshold:{sign}.4g}"
+            return f"{self.metric}{whose} could not be measured, expected {self.expected}"
+        words = f"{self.metric}{whose} {self.measured:{self._sign}.4g}, expected {self.expected}"
         return words if self.passed else f"{words}: {-self.margin:.4g} short"
 
 

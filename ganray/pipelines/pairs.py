@@ -49,7 +49,9 @@ def synthesise_pair(
     reference, dtype = _read(store, key, bands, codecs)
     _, height, width = reference.shape
     if min(height, width) < scale:
-        raise UnsupportedImageError(f"{width}x{height}; expected sides of at least {scale} pixels")
+        raise UnsupportedImageError(
+            f"{width}x{height}; expected sides of at least {scale} pixels: leave the image out"
+        )
     reference = reference[:, : height - height % scale, : width - width % scale]
     degraded = degrade(
         torch.from_numpy(np.ascontiguousarray(reference))[None],

@@ -8,7 +8,7 @@ run with another number of workers learn from the same samples.
 import contextlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ from ganray.pipelines.run_log import log_run
 from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.train_checkpoints import checkpoint_step, list_checkpoints
 from ganray.pipelines.train_config import TrainConfig, TrainPlan
-from ganray.pipelines.train_gate import GATE_FOLDER, pass_gate
+from ganray.pipelines.train_gate import GATE_FOLDER, awaits_gate, pass_gate
 from ganray.pipelines.train_on_ray import train_on_ray
 from ganray.pipelines.train_output import (
     CONFIG_KEY,
@@ -109,10 +109,11 @@ def run_training(plan: TrainPlan, report: Report) -> TrainResult:
         start = _prepare_output(plan, store)
         reporter = TrainReporter(plan, store, report, lambda: wishes.wish().may_write)
         if isinstance(start, TrainResult):
-            pass_gate(plan, store, start.gave_up_at or plan.total_steps, report)
-            if config.gate.name:
-                reporter.write()
-            return start
+            if not awaits_gate(plan, store):
+                return start
+            with reporter.at_the_end():
+                pass_gate(plan, store, start.gave_up_at or plan.total_steps, report)
+            return replace(start, report=_page(config, reporter))
         # The generator first: from here on, where one stands this training is finished.
         store.delete(GENERATOR_KEY)
         store.write(CONFIG_KEY, to_yaml(config).encode())
@@ -126,8 +127,12 @@ def run_training(plan: TrainPlan, report: Report) -> TrainResult:
                 train_on_ray(plan, course, wishes, stop, start.notes)
             _require_end(course, wishes)
             pass_gate(plan, store, int(course.last_event["step"]), report)
-    page = join_uri(config.output, REPORT_KEY) if reporter.is_written else ""
+    page = _page(config, reporter)
     return TrainResult(generator, course.steps_done, already_finished=False, report=page)
+
+
+def _page(config: TrainConfig, reporter: TrainReporter) -> str:
+    return join_uri(config.output, REPORT_KEY) if reporter.is_written else ""
 
 
 def _require_end(course: Course, wishes: Wishes) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from pydantic import Field, model_validator
 
+from ganray.config import default_registry
 from ganray.errors import ConfigError
 from ganray.evaluation.weights import MetricWeights
 from ganray.models.catalog import discriminator_stride
@@ -22,7 +23,7 @@ from ganray.pipelines.gate import GateConfig
 from ganray.pipelines.train_images import Needs
 from ganray.pipelines.train_samples import DataPlan, plan_data
 from ganray.pipelines.workers import WorkersConfig
-from ganray.registry import default_registry, find_incumbent, open_name, require_name
+from ganray.registry import find_incumbent, open_name, require_name
 from ganray.training.config import (
     DiscriminatorConfig,
     DiscriminatorField,

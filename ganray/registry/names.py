@@ -1,6 +1,5 @@
 """From `registry:NAME` to the version that it means now."""
 
-import os
 import re
 from dataclasses import dataclass
 
@@ -11,14 +10,8 @@ from ganray.registry.versions import VERSION, VERSIONS_PREFIX, list_keys
 from ganray.storage import Store, join_uri, open_store
 
 SCHEME = "registry:"
-DEFAULT_REGISTRY = "ganray-output/registry"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-def default_registry() -> str:
-    """The registry of this environment: GANRAY_REGISTRY, or a folder beside other outputs."""
-    return os.environ.get("GANRAY_REGISTRY") or DEFAULT_REGISTRY
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from ganray.config import build_config
 from ganray.errors import ConfigError
 from ganray.evaluation.distribution import FeatureSums
 from ganray.evaluation.weights import MetricWeights
-from ganray.pipelines import evaluate_table, evaluate_writing
+from ganray.pipelines import evaluate_pictures, evaluate_table, evaluate_writing
 from ganray.pipelines.evaluate_config import BICUBIC, EvaluateConfig
 from ganray.pipelines.evaluate_metrics import columns_of, notice_of, require_metrics
 from ganray.pipelines.evaluate_orders import (
@@ -21,12 +21,15 @@ from ganray.pipelines.evaluate_orders import (
     encode_part,
     plan_orders,
 )
-from ganray.pipelines.evaluate_pictures import choose_images
+from ganray.pipelines.evaluate_pictures import Choice, PictureWorker, choose_images
 from ganray.pipelines.evaluate_plan import EvaluatePlan, plan_evaluation
 from ganray.pipelines.evaluate_summary import summarise
 from ganray.pipelines.evaluate_table import ValueTable
 from ganray.pipelines.evaluate_writing import write_lines, write_metrics
+from ganray.pipelines.pairs import Pair
+from ganray.pipelines.pool import WorkerContext
 from ganray.pipelines.spool import Spool
+from ganray.report.pictures import PREVIEW_SIDE, Spot
 from ganray.storage import open_store
 from tests.integration.pictures import write_pictures
 
@@ -94,8 +97,8 @@ def filled_table(job: EvaluateJob, values: np.ndarray) -> ValueTable:
 def test_rows_that_come_twice_count_once() -> None:
     table = ValueTable(3, columns_of(make_job()))
     rows = [PairRow(1, "b", reason="no image"), PairRow(2, "c", (1.0, 2.0, 3.0, 4.0))]
-    assert table.add(rows) == rows
-    assert table.add(rows) == []
+    table.add(rows)
+    table.add(rows)
     assert (table.num_pending, len(table.failed)) == (1, 1)
     assert table.column(BICUBIC, "lpips")[2] == 2.0
     assert np.isnan(table.column(BICUBIC, "lpips")[1])
@@ -186,6 +189,27 @@ def test_the_first_generator_is_held_against_bicubic_and_the_second_alike() -> N
     chosen = choose_images(table, make_keys(50), "psnr_y", 1, 4)
     assert len({choice.number for choice in chosen}) == 4
     assert {choice.rival for choice in chosen} == {BICUBIC, "photo-x2"}
+
+
+def test_the_spot_of_large_pictures_is_looked_for_in_reduced_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    large = np.zeros((3, 1200, 600), np.uint8)
+    seen: list[int] = []
+
+    def most_changed(*pictures: np.ndarray) -> Spot:
+        seen.extend(max(picture.shape) for picture in pictures[:2])
+        return Spot(0, 0, 0.5, 0.5)
+
+    monkeypatch.setattr(evaluate_pictures, "most_changed", most_changed)
+    monkeypatch.setattr(evaluate_pictures, "load_restorers", lambda job: {})
+    pair = Pair("a.png", large[:, ::2, ::2], large)
+    monkeypatch.setattr(evaluate_pictures, "make_pair", lambda job, key: pair)
+    monkeypatch.setattr(evaluate_pictures, "restore_all", lambda *given: [large, large])
+    worker = PictureWorker(make_job(metrics=["psnr_y"]), WorkerContext(True, False, lambda: False))
+    (found,) = worker.run(Choice(0, "a.png", BICUBIC, 1.0))
+    assert (found.reason, found.size, len(found.spots)) == ("", (600, 1200), 1)
+    assert seen == [PREVIEW_SIDE] * 2
 
 
 @pytest.mark.parametrize(

@@ -90,13 +90,25 @@ def test_two_generators_whose_digests_begin_alike_are_two_versions() -> None:
     assert promote(store, 1) != first
 
 
+def test_where_nothing_was_promoted_a_rollback_says_how_to(registry: str) -> None:
+    with pytest.raises(RegistryError, match=r"nothing to roll back; promote .* ganray promote"):
+        roll_back(photos(registry))
+
+
+def test_figures_that_are_not_finite_are_refused_with_where_to_look(registry: str) -> None:
+    checkpoint, data = tiny(1)
+    figures = {"candidate": {"psnr_y": float("nan")}}
+    with pytest.raises(RegistryError, match=r"is not finite .*metrics\.json.* promote again"):
+        add_version(photos(registry), checkpoint, data, time="now", figures=figures)
+
+
 def test_a_rollback_after_another_goes_further_back(registry: str) -> None:
     first, second, third = (promote(photos(registry), seed) for seed in (1, 2, 3))
     assert [roll_back(photos(registry)) for _ in range(2)] == [second, first]
     with pytest.raises(RegistryError, match=f"no version before {first}"):
         roll_back(photos(registry))
     assert roll_back(photos(registry), third) == third
-    with pytest.raises(RegistryError, match=f"{third} is current"):
+    with pytest.raises(RegistryError, match=f"{third} is current already. .*{first}, {second}"):
         roll_back(photos(registry), third)
     pointer = read_pointer(photos(registry))
     assert pointer is not None
