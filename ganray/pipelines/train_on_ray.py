@@ -24,9 +24,9 @@ from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.train_config import TrainPlan
 from ganray.pipelines.train_data import DATA_CPUS
 from ganray.pipelines.train_output import Report
-from ganray.pipelines.train_signals import Link, WatchedBoard, Wishes, beside_driver, shown_wishes
+from ganray.pipelines.train_signals import Link, WatchedBoard, Wishes, shown_wishes
 from ganray.pipelines.train_worker import WorkerPlace, run_worker
-from ganray.pipelines.workers import ray_cluster
+from ganray.pipelines.workers import beside_driver, ray_cluster
 from ganray.training.reactions import Event
 from ganray.training.samples import Share
 

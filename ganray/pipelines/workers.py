@@ -10,6 +10,7 @@ from typing import Annotated
 import ray
 import ray.data
 from pydantic import Field, model_validator
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ganray.config import Section
 from ganray.errors import ConfigError, RunFailedError
@@ -87,6 +88,11 @@ def shared_cluster(workers: WorkersConfig) -> Iterator[None]:
             yield
     else:
         yield
+
+
+def beside_driver() -> NodeAffinitySchedulingStrategy:
+    """For an actor that must not be lost with a worker's machine."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def _quiet_ray_data() -> None:
