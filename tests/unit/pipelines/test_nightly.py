@@ -11,14 +11,20 @@ from typing import Any
 import pytest
 
 from ganray.config import load_config
-from ganray.errors import ClaimedError, ConfigError, EmptyArchiveError, UnreachableError
+from ganray.errors import (
+    ClaimedError,
+    ConfigError,
+    EmptyArchiveError,
+    RunFailedError,
+    UnreachableError,
+)
 from ganray.pipelines import nightly, nightly_notify
 from ganray.pipelines.nightly import Listener, NightResult, run_night
 from ganray.pipelines.nightly_config import NightlyConfig
 from ganray.pipelines.nightly_deadline import moment_of, seconds_until_stop
 from ganray.pipelines.restore import RestoreResult
 from ganray.pipelines.restore_config import RestoreConfig
-from ganray.pipelines.stop import DEADLINE, GracefulStop
+from ganray.pipelines.stop import DEADLINE, SIGTERM, GracefulStop
 from ganray.pipelines.summary import InputCounts, Summary
 
 Attempt = Callable[[GracefulStop], RestoreResult]
@@ -229,6 +235,37 @@ def test_a_night_waits_for_another_until_its_deadline(night: Any) -> None:
     error, posted = night([claimed], overlap="wait", deadline="1s")
     assert isinstance(error, ClaimedError)
     assert posted[0]["outcome"] == "overlapped"
+
+
+def stopped_meanwhile(found: RestoreResult | Exception) -> Attempt:
+    """A pass that comes to its end, while SIGTERM arrives."""
+
+    def attempt(stop: GracefulStop) -> RestoreResult:
+        stop.ask(SIGTERM)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    return attempt
+
+
+def test_a_night_that_sigterm_keeps_from_another_pass_is_stopped(night: Any) -> None:
+    error, posted = night([stopped_meanwhile(result(restored=1, failed=2, retryable=2))])
+    assert isinstance(error, RunFailedError)
+    assert posted[0]["outcome"] == "stopped"
+    assert "2 inputs" in posted[0]["message"]
+    assert posted[0]["inputs"]["restored"] == 1
+
+
+def test_a_night_that_was_over_when_sigterm_came_is_told_as_it_ended(night: Any) -> None:
+    done, _ = night([stopped_meanwhile(result(restored=3))])
+    assert done.night.outcome == "done"
+
+
+def test_a_night_that_is_stopped_while_it_waits_for_another_is_told_as_stopped(night: Any) -> None:
+    error, posted = night([stopped_meanwhile(ClaimedError("another run"))], overlap="wait")
+    assert isinstance(error, ClaimedError)
+    assert posted[0]["outcome"] == "stopped"
 
 
 def test_a_bug_is_told_by_its_class_alone_and_raised(night: Any) -> None:
