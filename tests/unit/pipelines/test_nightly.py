@@ -311,6 +311,16 @@ def test_a_notification_that_is_refused_is_logged_without_its_url(
     assert "secret" not in caplog.text
 
 
+@pytest.mark.parametrize("wrong", ["http://127.0.0.1:1/a secret", "http://127.0.0.1:1/secret\x7f"])
+def test_a_webhook_that_is_no_valid_url_is_logged_without_its_path(
+    wrong: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("NIGHT_HOOK", wrong)
+    assert not nightly_notify.notify("$NIGHT_HOOK", {})
+    assert "InvalidURL" in caplog.text
+    assert "secret" not in caplog.text
+
+
 @pytest.mark.parametrize("wrong", ["http://127.0.0.1:1/", "$NO_SUCH_VARIABLE", "http://[bad"])
 def test_a_webhook_that_is_not_there_fails_nothing(
     wrong: str, caplog: pytest.LogCaptureFixture
