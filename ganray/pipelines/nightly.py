@@ -153,7 +153,7 @@ def _run_passes(
             _log.warning("event=pass_failed passes_left=%d cause=%r", left, str(error))
             continue
         results.append(result)
-        if not result.summary.retryable or not left:
+        if not result.summary.passing or not left:
             return
         if stop.wait(RETRY_PAUSE_SECONDS):
             _require_own_end(result, stop)
@@ -164,7 +164,7 @@ def _require_own_end(result: RestoreResult, stop: GracefulStop) -> None:
     """Raise RunFailedError if it was not the deadline that kept a further pass from beginning."""
     if stop.reason != DEADLINE:
         raise RunFailedError(
-            f"stopped by {stop.reason} before another pass over {result.summary.retryable} inputs "
+            f"stopped by {stop.reason} before another pass over {result.summary.passing} inputs "
             "that failed in passing. What is recorded stays done; the next night goes on"
         )
 

@@ -17,6 +17,7 @@ from ganray.errors import CodecError, RunFailedError
 from ganray.ledger import Ledger, LedgerRow
 from ganray.manifest import speakable
 from ganray.pipelines.metrics_run import RestoreMeters
+from ganray.pipelines.outcomes import may_pass
 from ganray.pipelines.placement import choose_workers
 from ganray.pipelines.pool import run_pool
 from ganray.pipelines.recorder import Recorder
@@ -332,6 +333,7 @@ def _count(summary: Summary, row: LedgerRow) -> None:
     else:
         summary.inputs.failed += 1
         summary.retryable += row.retry
+        summary.passing += may_pass(row)
         summary.failures[row.error] = summary.failures.get(row.error, 0) + 1
     summary.flagged += bool(row.flags)
     summary.windows += row.num_windows

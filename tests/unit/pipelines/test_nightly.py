@@ -100,14 +100,15 @@ def test_only_the_restoration_is_written_beside_the_outputs() -> None:
 
 
 def result(
-    number: int = 1, *, retryable: int = 0, stopped: str = "", **counts: int
+    number: int = 1, *, passing: int = 0, stopped: str = "", **counts: int
 ) -> RestoreResult:
     inputs = InputCounts(**({"listed": sum(counts.values())} | counts))
-    failures = {"StorageError": retryable} if retryable else {}
+    failures = {"StorageError": passing} if passing else {}
     summary = Summary(
         f"run-{number}",
         inputs,
-        retryable=retryable,
+        retryable=counts.get("failed", 0),
+        passing=passing,
         failures=failures,
         stopped=stopped,
         seconds=1.0,
@@ -157,7 +158,7 @@ def test_a_night_is_stored_beside_its_run_and_posted(night: Any, tmp_path: Path)
 
 
 def test_what_failed_in_passing_is_tried_again_in_the_same_night(night: Any) -> None:
-    done, _ = night([result(1, restored=5, failed=3, retryable=2), result(2, restored=2, failed=1)])
+    done, _ = night([result(1, restored=5, failed=3, passing=2), result(2, restored=2, failed=1)])
     told = done.night
     assert (told.outcome, told.passes, told.run_id) == ("some_failed", 2, "run-2")
     assert told.inputs["restored"] == 7
@@ -172,7 +173,7 @@ def test_what_is_bad_is_not_tried_again(night: Any) -> None:
 
 
 def test_passes_end_with_the_retries_that_are_allowed(night: Any) -> None:
-    failed = result(failed=3, retryable=3)
+    failed = result(failed=3, passing=3)
     done, _ = night([failed, failed, failed], retries=2)
     assert done.night.passes == 3
 
@@ -209,7 +210,7 @@ def test_a_night_that_its_deadline_cuts_is_no_error_and_tells_what_is_pending(ni
 def test_a_cut_night_begins_no_further_pass(night: Any) -> None:
     def cut(stop: GracefulStop) -> RestoreResult:
         assert stop.wait(60)
-        return result(failed=2, retryable=2)
+        return result(failed=2, passing=2)
 
     done, _ = night([cut], deadline="1s", retries=5)
     assert done.night.passes == 1
@@ -250,7 +251,7 @@ def stopped_meanwhile(found: RestoreResult | Exception) -> Attempt:
 
 
 def test_a_night_that_sigterm_keeps_from_another_pass_is_stopped(night: Any) -> None:
-    error, posted = night([stopped_meanwhile(result(restored=1, failed=2, retryable=2))])
+    error, posted = night([stopped_meanwhile(result(restored=1, failed=2, passing=2))])
     assert isinstance(error, RunFailedError)
     assert posted[0]["outcome"] == "stopped"
     assert "2 inputs" in posted[0]["message"]
