@@ -61,8 +61,10 @@ class RestoreWorker:
         self.tools.source = MeteredStore(self.tools.source, self.meters)
         self.tools.target = MeteredStore(self.tools.target, self.meters)
         self._shell = ExitStack()
-        if not context.in_process:
-            # The driver exports and logs for itself.
+        if context.in_process:
+            # The driver logs for itself, and counts the retries of the whole process.
+            self._shell.enter_context(meters.exporting())
+        else:
             self._shell.enter_context(exported(meters))
             log_worker(job.run_id)
         self.ledger = Ledger(self.tools.target)
