@@ -176,6 +176,7 @@ class _Run:
         """What workers report, wave by wave: inputs first, then windows and scenes as they
         come up. All waves share one cluster."""
         images = self.plan.orders(self.workers.max, skip=self._split_ahead())
+        is_connected = False
         with ExitStack() as cluster:
             while not stop.is_set():
                 found: Iterator[WorkOrder] = chain(self.scenes.orders(), images)
@@ -183,7 +184,8 @@ class _Run:
                 if not orders:
                     return
                 workers = self._workers_for(orders)
-                if workers.max:
+                if workers.max and not is_connected:
+                    is_connected = True
                     num_cpus = self.workers.max * self.workers.cpus
                     cluster.enter_context(ray_cluster(workers, num_cpus))
                     self.meters.connected(self.summary.inputs)
