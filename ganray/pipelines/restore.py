@@ -115,6 +115,7 @@ class _Run:
         self.recorder = Recorder(Ledger(self.target), run_id)
         self.scenes = SceneBook(self.workers.max)
         self.told: set[str] = set()
+        self.worker_seconds: dict[str, float] = {}
         self.page = ""
         self.failures = [(row.key, row.reason) for row in islice(plan.failed_before, KEPT_FAILURES)]
 
@@ -228,6 +229,7 @@ class _Run:
         for outcome in told.outcomes:
             self._handle(outcome)
         self.told.difference_update(map(identity, told.outcomes))
+        self.worker_seconds[told.worker] = told.worker_seconds
         self.recorder.close_order(told)
 
     def _handle(self, outcome: Outcome) -> None:
@@ -261,6 +263,7 @@ class _Run:
 
     def _end(self, error: BaseException | None) -> None:
         self.summary.seconds = time.perf_counter() - self.started
+        self.summary.worker_seconds = sum(self.worker_seconds.values())
         self.recorder.flush()
         self.folder.add_event({"event": "ended", "time": _now()} | self.summary.as_dict()["inputs"])
         self.folder.write_events()
@@ -341,7 +344,6 @@ def _count(summary: Summary, row: LedgerRow) -> None:
     summary.windows += row.num_windows
     summary.input_pixels += row.input_pixels
     summary.output_pixels += row.output_pixels
-    summary.worker_seconds += row.seconds
 
 
 def _stop_beyond(summary: Summary, max_failed: float) -> None:

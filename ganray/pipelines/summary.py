@@ -28,7 +28,8 @@ class InputCounts:
 
 @dataclass
 class Summary:
-    """Counts of one run. `seconds` are of the run, `worker_seconds` the sum over its workers.
+    """Counts of one run. `seconds` are of the run, `worker_seconds` the sum over its workers, of
+    each from its start to the end of its last order, by the clock on the wall.
 
     `vanished` inputs have an output and are no longer in the archive, `flagged` ones exceed a
     limit of trust. `notices` is what whoever uses the outputs has to know.

@@ -53,3 +53,16 @@ def test_a_worker_in_the_process_exports_too_and_counts_no_retry_twice(
     assert exported["ganray_windows_total"] == NUM_PICTURES
     assert exported["ganray_written_bytes_total"] > 0
     assert exported["ganray_store_retries_total"] == NUM_PICTURES
+
+
+def test_workers_time_is_by_the_clock_and_no_sum_of_overlapping_inputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ImageTask.store
+
+    def slow(task: ImageTask) -> Any:
+        return replace(store(task), seconds=1e6)
+
+    monkeypatch.setattr(ImageTask, "store", slow)
+    summary = restore_here(tmp_path).summary
+    assert 0 < summary.worker_seconds <= summary.seconds
