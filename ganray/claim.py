@@ -116,13 +116,14 @@ def claimed(
         claim.release()
 
 
-def claiming_runs(store: Store) -> set[str]:
-    """Ids of the runs whose claims stand; not of those whose process, of this machine, is dead."""
+def claiming_runs(store: Store) -> dict[str, bool]:
+    """Runs whose claims stand, by id: whether they are known to live, which without watching is
+    known of this machine's alone. Of these, the dead are left out."""
     here = this_process()
     return {
-        record.run_id
+        record.run_id: is_here
         for record in _read_all(store, CLAIMS_PREFIX)
-        if record.owner.is_alive() or not here.shares_machine(record.owner)
+        if not (is_here := here.shares_machine(record.owner)) or record.owner.is_alive()
     }
 
 
