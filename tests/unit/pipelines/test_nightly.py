@@ -99,9 +99,7 @@ def test_only_the_restoration_is_written_beside_the_outputs() -> None:
     assert config.restoration.pixel_digest == RestoreConfig().pixel_digest
 
 
-def result(
-    number: int = 1, *, passing: int = 0, stopped: str = "", **counts: int
-) -> RestoreResult:
+def result(number: int = 1, *, passing: int = 0, stopped: str = "", **counts: int) -> RestoreResult:
     inputs = InputCounts(**({"listed": sum(counts.values())} | counts))
     failures = {"StorageError": passing} if passing else {}
     summary = Summary(
