@@ -3,7 +3,7 @@
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
@@ -18,16 +18,15 @@ from ganray.ledger import Ledger, LedgerRow
 from ganray.manifest import speakable
 from ganray.pipelines.metrics_run import RestoreMeters
 from ganray.pipelines.outcomes import may_pass
-from ganray.pipelines.placement import choose_workers
+from ganray.pipelines.placement import choose_workers, workers_for
 from ganray.pipelines.pool import run_pool
 from ganray.pipelines.recorder import Recorder
-from ganray.pipelines.restore_config import RestoreConfig, RestoreWorkersConfig
+from ganray.pipelines.restore_config import RestoreConfig
+from ganray.pipelines.restore_job import new_job
 from ganray.pipelines.restore_orders import (
     STAGING_PREFIX,
-    AssemblyOrder,
     OrderDone,
     Outcome,
-    RestoreJob,
     SceneFound,
     Told,
     WindowDone,
@@ -39,12 +38,10 @@ from ganray.pipelines.restore_report import EndedRun, write_restore_report
 from ganray.pipelines.restore_worker import RestoreWorker
 from ganray.pipelines.run_log import log_run
 from ganray.pipelines.scene_book import SceneBook
-from ganray.pipelines.scenes import is_tiled
 from ganray.pipelines.scenes_ahead import scenes_ahead
 from ganray.pipelines.stop import DEADLINE, GracefulStop
 from ganray.pipelines.summary import REPORT_NAME, InputCounts, RunFolder, Summary
 from ganray.pipelines.workers import ray_cluster
-from ganray.restoration.tiling import choose_tiling
 from ganray.storage import Store, open_store
 
 Report = Callable[[LedgerRow | WindowDone], None]
@@ -52,12 +49,7 @@ Report = Callable[[LedgerRow | WindowDone], None]
 # Orders of one pipeline of Ray Data: enough that its start does not count, few enough that the
 # driver's memory stays flat.
 ORDERS_PER_WAVE = 1024
-NEVER = 2**63
-COMPILED_BYTES = 2**28
-"""Input of one worker: as JPEG a billion pixels, a minute or more of a fast GPU."""
-SAMPLE_KEYS = 3
 NOT_FOR_DIAGNOSIS = "restored DICOM objects are not for diagnosis, which each of them says"
-FEW_ASSEMBLIES = 4
 DELETE_THREADS = 8
 KEYS_AT_ONCE = 1000
 KEPT_FAILURES = 1000
@@ -108,7 +100,7 @@ class _Run:
         self.report = report
         self.target: Store = open_store(plan.config.target)
         self.workers = choose_workers(plan)
-        self.job = _new_job(plan, run_id, self.workers.max)
+        self.job = new_job(plan, run_id, num_workers=self.workers.max, started_at=_now())
         self.folder = RunFolder(self.target, run_id)
         self.summary = _first_summary(plan, run_id)
         self.meters = RestoreMeters()
@@ -184,7 +176,7 @@ class _Run:
                 orders = list(islice(found, ORDERS_PER_WAVE))
                 if not orders:
                     return
-                workers = self._workers_for(orders)
+                workers = workers_for(orders, self.workers, self.plan.config.output.format)
                 if workers.max and not is_connected:
                     is_connected = True
                     num_cpus = self.workers.max * self.workers.cpus
@@ -205,21 +197,6 @@ class _Run:
             self.scenes.take(SceneFound(scene))
             found.add(scene.item.key)
         return found
-
-    def _workers_for(self, orders: Sequence[WorkOrder]) -> RestoreWorkersConfig:
-        """The pool, unless a few files are all that is left to be put together: that is mostly
-        done by the store, and done before a pool would have started."""
-        few = len(orders) <= FEW_ASSEMBLIES
-        copied = self.plan.config.output.format in ("same", "tiff")
-        if (
-            few
-            and copied
-            and all(
-                isinstance(order, AssemblyOrder) and is_tiled(order.scene.codec) for order in orders
-            )
-        ):
-            return self.workers.model_copy(update={"max": 0})
-        return self.workers
 
     def _take(self, told: Told) -> None:
         """Handle what is told for the first time; what an ended order has told is forgotten."""
@@ -290,33 +267,6 @@ def _delete_all(store: Store, keys: Iterable[str]) -> None:
 
 def _new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
-
-
-def _new_job(plan: RestorePlan, run_id: str, num_workers: int) -> RestoreJob:
-    config, checkpoint = plan.config, plan.preparation.checkpoint
-    # With fewer inputs than workers, the workers share an input rather than wait.
-    window = config.window_pixels**2
-    share = len(plan.pending) < num_workers
-    return RestoreJob(
-        config=config,
-        generator_digest=checkpoint.digest,
-        scale=checkpoint.scale,
-        bands=checkpoint.bands,
-        tiling=choose_tiling(checkpoint.radius, checkpoint.alignment),
-        run_id=run_id,
-        started_at=_now(),
-        split_pixels=min(window, config.split_pixels) if share else config.split_pixels,
-        split_picture_pixels=window if share else NEVER,
-        samples=tuple(item.key for item in plan.sample[:SAMPLE_KEYS]),
-        compiles=_pays_to_compile(plan, num_workers),
-    )
-
-
-def _pays_to_compile(plan: RestorePlan, num_workers: int) -> bool:
-    """Whether every worker has enough to restore; what is in a file is not known yet."""
-    if plan.config.compile == "auto":
-        return plan.pending_bytes / max(1, num_workers) >= COMPILED_BYTES
-    return plan.config.compile == "always"
 
 
 def _first_summary(plan: RestorePlan, run_id: str) -> Summary:
