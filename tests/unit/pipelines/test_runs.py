@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from ganray.claim import Owner, claimed
+from ganray.claim import claimed
 from ganray.errors import NotFoundError
+from ganray.owner import Owner
 from ganray.pipelines.runs import read_runs
 from ganray.pipelines.summary import InputCounts, RunFolder, Summary
 from ganray.storage import open_store
