@@ -21,7 +21,7 @@ import ray.exceptions
 
 from ganray.errors import GanrayError, RunFailedError
 from ganray.pipelines.stop import GracefulStop
-from ganray.pipelines.workers import WorkersConfig, ray_cluster
+from ganray.pipelines.workers import WorkersConfig, beside_driver, ray_cluster
 
 JobT = TypeVar("JobT", contravariant=True)
 OrderT = TypeVar("OrderT", contravariant=True)
@@ -193,7 +193,9 @@ class _StopRelay:
     def __enter__(self) -> "_StopRelay":
         if self._stop.is_listening:
             self._stop.listen()
-        self.actor = ray.remote(num_cpus=0)(_StopFlag).remote()
+        # On a spot worker it would be lost while the driver lives, and no worker hear of a stop.
+        flag = ray.remote(num_cpus=0)(_StopFlag)
+        self.actor = flag.options(scheduling_strategy=beside_driver()).remote()
         threading.Thread(target=self._watch, daemon=True).start()
         return self
 

@@ -35,7 +35,7 @@ from ganray.report.parts import Cell, Count, Counts, Facts, Folded, Note, table
 from ganray.report.pictures import Strip, Strips
 from ganray.report.showing import Pair
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 HURRIED_SECONDS = 4.0
 """For pictures of a run that was stopped: the machine may be about to go."""
@@ -66,8 +66,8 @@ def write_restore_report(folder: RunFolder, run: EndedRun) -> bool:
         folder.write_report(render_page(restore_page(folder, run)))
     # As wide as that: no mistake here may turn a run that restored everything into one that failed.
     except Exception as error:
-        logger.warning("report=failed run_id=%s reason=%s", run.summary.run_id, error)
-        logger.debug("report=failed", exc_info=True)
+        _log.warning("event=report_failed run_id=%s cause=%r", run.summary.run_id, str(error))
+        _log.debug("event=report_failed", exc_info=True)
         return False
     return True
 

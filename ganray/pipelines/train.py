@@ -79,6 +79,10 @@ class Course:
         """From where the run began, which may be before the newest checkpoint, to its end."""
         return int(self.last_event["step"]) - (self.first_step or 0)
 
+    def flush(self) -> None:
+        """Hand what was heard to Ray's exporter, while there is a cluster."""
+        self.meters.flush()
+
     def hear(self, line: Mapping[str, Any]) -> None:
         if line.get("event") in ("started", "resumed") and self.first_step is None:
             self.first_step = int(line["step"])
@@ -118,13 +122,15 @@ def run_training(plan: TrainPlan, report: Report) -> TrainResult:
         store.delete(GENERATOR_KEY)
         store.write(CONFIG_KEY, to_yaml(config).encode())
         course = Course(report, start.step, reporter, run_id)
-        with reporter.at_the_end(), course.meters:
-            if config.workers.max == 0:
-                share = Share(0, 1, config.batch_size)
-                link = Link(course.hear, wishes.wish)
-                run_worker(plan, WorkerPlace(share, _local_device(), link), start.notes)
-            else:
-                train_on_ray(plan, course, wishes, stop, start.notes)
+        with reporter.at_the_end():
+            # Without the gate, which makes no step: it would be taken for a training that stands.
+            with course.meters:
+                if config.workers.max == 0:
+                    share = Share(0, 1, config.batch_size)
+                    link = Link(course.hear, wishes.wish)
+                    run_worker(plan, WorkerPlace(share, _local_device(), link), start.notes)
+                else:
+                    train_on_ray(plan, course, wishes, stop, start.notes)
             _require_end(course, wishes)
             pass_gate(plan, store, int(course.last_event["step"]), report)
     page = _page(config, reporter)

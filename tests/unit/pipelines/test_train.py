@@ -112,3 +112,19 @@ def test_the_steps_that_were_done_are_told_and_not_those_that_were_planned(
     store.write(LAST, b"damaged, so that the worker falls back to the one before")
     result = train(make_plan(tmp_path, 9), work(2, 7), monkeypatch)
     assert (result.steps_done, result.already_finished) == (5, False)
+
+
+def test_a_training_at_its_gate_is_no_longer_shown_as_one_that_makes_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    leave_meters = module.TrainMeters.__exit__
+
+    def left(meters: Any, *error: object) -> None:
+        order.append("meters left")
+        leave_meters(meters, *error)
+
+    monkeypatch.setattr(module.TrainMeters, "__exit__", left)
+    monkeypatch.setattr(module, "pass_gate", lambda *_: order.append("gate"))
+    train(make_plan(tmp_path), work(0, 4), monkeypatch)
+    assert order == ["meters left", "gate"]
