@@ -51,6 +51,9 @@ class GateConfig(Section):
     """Ceiling of the part of an image's change that is in neither input nor reference, 0 to 1."""
     max_failed: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Fraction of the images that may not be measured."""
+    min_images: Annotated[int, Field(ge=1)] = 4
+    """Images that a metric, or a comparison, needs to prove anything, by default as many as a
+    training is validated on. By chance alone four are all won once in sixteen times: give more."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Verdict:
 
     Of a comparison `measured` is how much better the candidate is, in the metric's units, negative
     where it is worse; None where it could not be measured, which is a refusal. `margin` is what
-    was left, negative where it falls short.
+    was left, negative where it falls short. `reason` is why nothing was measured, where it is
+    known.
     """
 
     rule: str
@@ -69,6 +73,7 @@ class Verdict:
     bound: Literal["min", "max"]
     threshold: float
     passed: bool
+    reason: str = ""
 
     @property
     def margin(self) -> float | None:
@@ -84,8 +89,10 @@ class Verdict:
         bound = "more than" if self.rule == "perceptual" else bound
         sign = "+" if self.against else ""
         if self.measured is None or self.margin is None:
+            why = f": {self.reason}" if self.reason else ""
             return (
-                f"{self.metric}{whose} could not be measured, expected {bound} {self.threshold:g}"
+                f"{self.metric}{whose} could not be measured, expected {bound} "
+                f"{self.threshold:g}{why}"
             )
         words = f"{self.metric}{whose} {self.measured:{sign}.4g}, expected {bound} "
         words += f"{self.threshold:{sign}.4g}"
@@ -122,9 +129,27 @@ def judge(summaries: Summaries, contest: Contest, config: GateConfig) -> tuple[V
     """Every rule's verdict; the candidate deserves its promotion if all have passed."""
     part_failed = contest.num_failed / max(1, contest.num_images)
     return (
-        _ceiling("failed", "failed", part_failed, config.max_failed),
+        _ceiling("failed", "failed", _Proof(part_failed), config.max_failed),
         *_comparisons(summaries, contest, config),
         *_ceilings(summaries, contest, config),
+    )
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """An unfavourable end, or why there is none."""
+
+    end: float | None = None
+    reason: str = ""
+
+
+def _proven(end: float | None, num_images: int, config: GateConfig) -> _Proof:
+    """The end of an interval over so many images, if they are enough to prove anything."""
+    if end is None or num_images >= config.min_images:
+        return _Proof(end)
+    images = "1 image has" if num_images == 1 else f"{num_images} images have"
+    return _Proof(
+        reason=f"{images} a value, and gate.min_images={config.min_images} are needed; give more"
     )
 
 
@@ -132,24 +157,27 @@ def _comparisons(summaries: Summaries, contest: Contest, config: GateConfig) -> 
     """The fidelity may fall so far and no further; what the eye sees has to be better."""
     for opponent, name in contest.opponents.items():
         loss: float = getattr(config, f"max_loss_to_{opponent}")
-        gain = _gain(summaries, contest.candidate, name, contest.fidelity)
-        passed = gain is not None and gain >= -loss
-        yield Verdict("fidelity", contest.fidelity, opponent, gain, "min", -loss, passed)
+        metric, gain = contest.fidelity, _gain(summaries, contest, name, contest.fidelity, config)
+        passed = gain.end is not None and gain.end >= -loss
+        yield Verdict("fidelity", metric, opponent, gain.end, "min", -loss, passed, gain.reason)
     for opponent, name in contest.opponents.items():
         metric, least = contest.perceptual, config.min_gain
-        gain = _gain(summaries, contest.candidate, name, metric)
+        gain = _gain(summaries, contest, name, metric, config)
         # Not better is not enough, even where no gain is asked for.
-        passed = gain is not None and gain > least
-        yield Verdict("perceptual", metric, opponent, gain, "min", least, passed)
+        passed = gain.end is not None and gain.end > least
+        yield Verdict("perceptual", metric, opponent, gain.end, "min", least, passed, gain.reason)
 
 
-def _gain(summaries: Summaries, candidate: str, other: str, metric: str) -> float | None:
+def _gain(
+    summaries: Summaries, contest: Contest, other: str, metric: str, config: GateConfig
+) -> _Proof:
     """How much better the candidate is, at the unfavourable end of the interval."""
-    found = summaries[candidate][metric]
+    found = summaries[contest.candidate][metric]
     against = found.against.get(other)
     if against is None:
-        return None
-    return against.low if found.better == "higher" else -against.high
+        return _Proof()
+    end = against.low if found.better == "higher" else -against.high
+    return _proven(end, against.won + against.lost + against.tied, config)
 
 
 def _ceilings(summaries: Summaries, contest: Contest, config: GateConfig) -> Iterator[Verdict]:
@@ -157,10 +185,11 @@ def _ceilings(summaries: Summaries, contest: Contest, config: GateConfig) -> Ite
         # Where not even bicubic has a value, the metric does not apply: without magnification.
         if summaries[BICUBIC][metric].mean is None:
             continue
-        highest = summaries[contest.candidate][metric].high
+        found = summaries[contest.candidate][metric]
+        highest = _proven(found.high, found.num_images, config)
         yield _ceiling("ceiling", metric, highest, getattr(config, key))
 
 
-def _ceiling(rule: str, metric: str, measured: float | None, most: float) -> Verdict:
-    passed = measured is not None and measured <= most
-    return Verdict(rule, metric, None, measured, "max", most, passed)
+def _ceiling(rule: str, metric: str, measured: _Proof, most: float) -> Verdict:
+    passed = measured.end is not None and measured.end <= most
+    return Verdict(rule, metric, None, measured.end, "max", most, passed, measured.reason)

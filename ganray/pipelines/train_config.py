@@ -168,6 +168,12 @@ def _require_gate(plan: TrainPlan) -> None:
             "gate.name is given, and no image is held out to measure the candidate on; give "
             "gate.archive, or validation"
         )
+    if (num_images := len(validation.keys)) < gate.min_images:
+        raise ConfigError(
+            f"gate.name is given, and the images of the validation are {num_images}, fewer than "
+            f"gate.min_images={gate.min_images}, which prove nothing; give gate.archive, or more "
+            "validation images by num_validation_images"
+        )
 
 
 def _absolute(config: TrainConfig) -> TrainConfig:

@@ -16,18 +16,23 @@ LOWER = ("niqe", "lpips", *CEILINGS)
 Interval = tuple[float, float]
 
 
-def column(metric: str, interval: Interval | None, **against: Interval) -> ColumnSummary:
+def column(
+    metric: str, interval: Interval | None, num_images: int = 9, **against: Interval
+) -> ColumnSummary:
     """What an evaluation found, from intervals alone."""
     low, high = interval or (None, None)
     return ColumnSummary(
         mean=None if interval is None else sum(interval) / 2,
         low=low,
         high=high,
-        num_images=9,
+        num_images=num_images,
         crop=2,
         better="lower" if metric in LOWER else "higher",
         definition="",
-        against={name: Comparison(0, 0, 0, sum(ends) / 2, *ends) for name, ends in against.items()},
+        against={
+            name: Comparison(num_images, 0, 0, sum(ends) / 2, *ends)
+            for name, ends in against.items()
+        },
     )
 
 
@@ -113,6 +118,19 @@ def test_what_could_not_be_measured_is_a_refusal(metric: str) -> None:
         assert verdict.metric == metric
         assert verdict.margin is None
         assert "could not be measured" in str(verdict)
+
+
+@pytest.mark.parametrize("metric", ["psnr_y", "niqe", "consistency"])
+def test_so_few_images_that_they_prove_nothing_are_a_refusal(metric: str) -> None:
+    good = summaries()["new"][metric]
+    ends = {name: (found.low, found.high) for name, found in good.against.items()}
+    assert good.low is not None and good.high is not None
+    few = column(metric, (good.low, good.high), num_images=1, **ends)
+    verdicts = refused(summaries(**{metric: few}))
+    assert {verdict.metric for verdict in verdicts} == {metric}
+    assert all(verdict.measured is None for verdict in verdicts)
+    assert all("1 image has a value, and gate.min_images=4" in str(v) for v in verdicts)
+    assert refused(summaries(**{metric: few}), GateConfig(min_images=1)) == []
 
 
 def test_a_ceiling_that_means_nothing_for_the_pairs_is_left_out() -> None:
