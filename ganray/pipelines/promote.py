@@ -91,7 +91,7 @@ def run_promotion(config: PromoteConfig, report: Report) -> PromoteResult:
     store = open_name(config.registry, config.name)
     with claimed(store, _new_run_id()) as claim:
         result = _contend(config, candidate, store, claim, report)
-    content = json.dumps(result.as_dict(), indent=2) + "\n"
+    content = json.dumps(result.as_dict(), indent=2, allow_nan=False) + "\n"
     open_store(config.output).write(GATE_KEY, content.encode())
     return result
 
