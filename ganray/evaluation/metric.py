@@ -7,7 +7,7 @@ a file holds.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from ganray.raster.image import FloatPixels
 from ganray.raster.resample import resize
 from ganray.raster.validity import Mask
 
+CROPPED: Final = "after a crop of `crop` pixels (the scale) from each border"
+"""How a definition says what is cut."""
 Better = Literal["higher", "lower"]
 Need = Literal["reference", "degraded", "lost"]
 AnyPixels = TypeVar("AnyPixels", FloatPixels, Mask)

@@ -8,6 +8,7 @@ import torch
 
 from ganray.errors import ConfigError
 from ganray.evaluation.distribution import extract
+from ganray.evaluation.full_reference import GRAY_OR_RGB
 from ganray.evaluation.metric import Metric
 from ganray.evaluation.metrics import (
     METRICS,
@@ -28,7 +29,6 @@ from ganray.raster.image import FloatPixels, Pixels, to_float
 from ganray.restoration.restorer import choose_device
 
 SET_METRICS: tuple[str, ...] = get_args(SetMetricName)
-COLOUR_BANDS = (1, 3)
 SEEING = ("lpips", "dists", *SET_METRICS)
 """Metrics by the features of a network."""
 
@@ -69,7 +69,7 @@ def require_metrics(config: EvaluateConfig, *, bands: int) -> Metrics:
     for name, metric in found.of_images.items():
         _require(name, metric.needs, metric.suits(bands), config, bands)
     for name in found.of_sets:
-        _require(name, ("reference",), bands in COLOUR_BANDS, config, bands)
+        _require(name, ("reference",), bands in GRAY_OR_RGB, config, bands)
     return found
 
 

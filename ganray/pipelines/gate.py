@@ -5,7 +5,7 @@ bicubic on the same images. A rule holds where the images prove it: compared is 
 end of the interval, not the mean.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -13,7 +13,7 @@ from pydantic import Field
 
 from ganray.config import Section
 from ganray.pipelines.evaluate_config import BICUBIC
-from ganray.pipelines.evaluate_summary import ColumnSummary
+from ganray.pipelines.evaluate_summary import Summaries
 
 CEILINGS = {
     "consistency": "max_consistency",
@@ -22,8 +22,6 @@ CEILINGS = {
 }
 """Metric → the key of its ceiling."""
 
-Summaries = Mapping[str, Mapping[str, ColumnSummary]]
-"""Generator → metric → what an evaluation found."""
 Amount = Annotated[float, Field(ge=0)]
 Opponent = Literal["bicubic", "incumbent"]
 
