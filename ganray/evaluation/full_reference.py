@@ -11,6 +11,7 @@ from torch.nn.functional import avg_pool2d
 
 from ganray.evaluation.metric import CROPPED, Metric, Sample, cut, cut_pair
 from ganray.raster.image import FloatPixels
+from ganray.raster.resample import repeat
 
 GRAY_OR_RGB: Final = (1, 3)
 PSNR_CAP_DB: Final = 100.0
@@ -61,7 +62,7 @@ def _masked_psnr(sample: Sample, crop: int) -> float | None:
     """Of the pixels that were lost; None where none was."""
     restored, reference = cut_pair(sample, crop)
     assert sample.lost is not None
-    lost = cut(sample.lost.repeat(sample.scale, 0).repeat(sample.scale, 1), crop)
+    lost = cut(repeat(sample.lost, sample.scale), crop)
     return psnr(restored[:, lost], reference[:, lost], data_range=1.0)
 
 

@@ -15,7 +15,7 @@ from ganray.pipelines.evaluate_worker import BAD_PAIR, load_restorers, make_pair
 from ganray.pipelines.picture_files import picture_of, short_name
 from ganray.pipelines.pool import WorkerContext
 from ganray.pipelines.spool import Spool
-from ganray.raster.image import Pixels
+from ganray.raster.resample import repeat
 from ganray.report.pictures import Spot, View, most_changed, spot_share, whole_views
 
 
@@ -91,7 +91,7 @@ class PictureWorker:
     def _pictures(self, order: Choice) -> Pictures:
         pair = make_pair(self.job, order.key)
         restored = list(restore_all(pair, self.restorers, self.job.scale))
-        named = [("degraded", picture_of(_repeated(pair.degraded, self.job.scale)))]
+        named = [("degraded", picture_of(repeat(pair.degraded, self.job.scale)))]
         named += [
             (short_name(name), picture_of(pixels))
             for name, pixels in zip(self.job.names, restored, strict=True)
@@ -102,8 +102,3 @@ class PictureWorker:
         # Bicubic is the second of them, the first generator the third.
         spot = most_changed(named[1][1], named[2][1], spot_share(width, height))
         return Pictures(order, tuple(whole_views(named, [spot])), (width, height), (spot,))
-
-
-def _repeated(pixels: Pixels, scale: int) -> Pixels:
-    """Magnified by repetition of pixels: what there was, as it was."""
-    return pixels.repeat(scale, axis=1).repeat(scale, axis=2)
