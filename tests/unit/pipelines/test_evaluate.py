@@ -11,6 +11,7 @@ from ganray.errors import ConfigError
 from ganray.evaluation.distribution import FeatureSums
 from ganray.evaluation.weights import MetricWeights
 from ganray.pipelines import evaluate_table, evaluate_writing
+from ganray.pipelines.evaluate import run_evaluation
 from ganray.pipelines.evaluate_config import BICUBIC, EvaluateConfig
 from ganray.pipelines.evaluate_metrics import columns_of, notice_of, require_metrics
 from ganray.pipelines.evaluate_orders import (
@@ -256,3 +257,22 @@ def test_a_metric_that_was_the_loss_says_so() -> None:
     assert notice_of("lpips", "mine", {}, same) == ""
     training["config"]["objective"]["perceptual"] = 0.0
     assert notice_of("lpips", "mine", training, same) == ""
+
+
+def test_a_pair_that_failed_before_is_measured_anew_and_the_others_are_not(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "archive", 2, side=48)
+    words = {"archive": str(tmp_path / "archive"), "output": str(tmp_path / "out")}
+    config = build_config(
+        EvaluateConfig, {**words, "metrics": ["psnr_y"], "shown": 0, "workers": {"max": 0}}
+    )
+    plan = plan_evaluation(config)
+    first, second = plan_orders(plan.keys, plan.job)
+    store = open_store(str(tmp_path / "out"))
+    failed, measured = PairRow(0, first.keys[0], reason="it hung"), PairRow(1, "b", (7.0, 8.0))
+    store.write(first.part, encode_part([failed]))
+    store.write(second.part, encode_part([measured]))
+    result = run_evaluation(config, lambda progress: None)
+    assert result.num_failed == 0
+    values = json.loads(store.read("metrics.json"))["bicubic"]["psnr_y"]["per_image"]
+    assert values[second.keys[0]] == 7.0
+    assert values[first.keys[0]] != 7.0
