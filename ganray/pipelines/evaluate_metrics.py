@@ -12,12 +12,13 @@ from ganray.evaluation.full_reference import GRAY_OR_RGB
 from ganray.evaluation.metric import Metric
 from ganray.evaluation.metrics import (
     METRICS,
-    WEIGHTED,
+    OF_IMAGES,
     SetMetric,
     SetMetricName,
     build_metrics,
     load_features,
     measure_all,
+    require_known,
     set_metrics,
 )
 from ganray.evaluation.weights import MetricWeights
@@ -47,13 +48,8 @@ class Metrics:
 
 def load_metrics(config: EvaluateConfig, device: torch.device) -> Metrics:
     """Read the weights. Raises ConfigError for an unknown metric or weights that are not given."""
+    require_known(config.metrics, (*OF_IMAGES, *SET_METRICS))
     named = [name for name in config.metrics if name not in SET_METRICS]
-    known = (*METRICS, *WEIGHTED, *SET_METRICS)
-    unknown = sorted(set(named) - set(known))
-    if unknown:
-        raise ConfigError(
-            f"unknown metric {', '.join(unknown)}; choose from {', '.join(sorted(known))}"
-        )
     of_images = build_metrics(named, config.weights, device)
     if len(named) == len(config.metrics):
         return Metrics(of_images, {}, None)
