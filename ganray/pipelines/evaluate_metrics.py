@@ -1,5 +1,6 @@
 """The metrics of an evaluation: what they need is checked at first, and each pair is measured."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -44,6 +45,13 @@ class Metrics:
     of_images: dict[str, Metric]
     of_sets: dict[str, SetMetric]
     network: FeatureNetwork | None
+
+    @property
+    def digest(self) -> str:
+        """Changes with what is measured, and with the content of every file of weights: the
+        definitions name their hashes."""
+        said = [metric.definition for metric in (*self.of_images.values(), *self.of_sets.values())]
+        return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
 
 
 def load_metrics(config: EvaluateConfig, device: torch.device) -> Metrics:

@@ -1,5 +1,6 @@
 """The evaluation's parts: orders, the table, what is made of it, and the checks before."""
 
+import io
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from ganray.config import build_config
 from ganray.errors import ConfigError
 from ganray.evaluation.distribution import FeatureSums
+from ganray.evaluation.naturalness import shipped_niqe
 from ganray.evaluation.weights import MetricWeights
 from ganray.pipelines import evaluate_table, evaluate_writing
 from ganray.pipelines.evaluate import run_evaluation
@@ -276,3 +278,20 @@ def test_a_pair_that_failed_before_is_measured_anew_and_the_others_are_not(tmp_p
     values = json.loads(store.read("metrics.json"))["bicubic"]["psnr_y"]["per_image"]
     assert values[second.keys[0]] == 7.0
     assert values[first.keys[0]] != 7.0
+
+
+def test_other_weights_under_the_same_name_make_other_values(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "archive", 1)
+    path = tmp_path / "niqe.npz"
+    config = EvaluateConfig(
+        archive=str(tmp_path / "archive"),
+        output=str(tmp_path / "out"),
+        metrics=("niqe",),
+        weights=MetricWeights(niqe=str(path)),
+    )
+    arrays = dict(np.load(io.BytesIO(shipped_niqe())))
+    digests = set()
+    for factor in (1, 1, 2):
+        np.savez(path, **{name: factor * array for name, array in arrays.items()})
+        digests.add(plan_evaluation(config).job.digest)
+    assert len(digests) == 2
