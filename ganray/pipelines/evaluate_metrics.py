@@ -23,12 +23,19 @@ from ganray.evaluation.metrics import (
     set_metrics,
 )
 from ganray.evaluation.weights import MetricWeights
-from ganray.models.feature_networks import SMALLEST_SIDE_PIXELS, FeatureNetwork
+from ganray.models.feature_networks import (
+    SMALLEST_SIDE_PIXELS,
+    FeatureNetwork,
+    decode_network,
+)
 from ganray.pipelines.evaluate_config import EvaluateConfig
 from ganray.pipelines.evaluate_orders import Column, EvaluateJob
 from ganray.pipelines.pairs import Pair, sample_of
 from ganray.raster.image import FloatPixels, Pixels, to_float
 from ganray.restoration.restorer import choose_device
+from ganray.storage import read_uri
+from ganray.training.objective import told_losses
+from ganray.training.perceptual_weights import LOSSES
 
 SET_METRICS: tuple[str, ...] = get_args(SetMetricName)
 SEEING = ("lpips", "dists", *SET_METRICS)
@@ -50,7 +57,8 @@ class Metrics:
     def digest(self) -> str:
         """Changes with what is measured, and with the content of every file of weights: the
         definitions name their hashes."""
-        said = [metric.definition for metric in (*self.of_images.values(), *self.of_sets.values())]
+        said = [metric.definition for metric in self.of_images.values()]
+        said += [metric.definition for metric in self.of_sets.values()]
         return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
 
 
@@ -134,22 +142,22 @@ class Meter:
         return [float(value) for value in extract(network, image, self.device)]
 
 
+def may_be_loss(network: FeatureNetwork) -> bool:
+    """Whether a perceptual loss may see by this network too, by its kind: of a loss a checkpoint
+    says where the weights were, not what they were."""
+    return network.architecture.name in LOSSES
+
+
 def notice_of(
     metric: str, generator: str, training: Mapping[str, Any], weights: MetricWeights
 ) -> str:
     """What must stand beside a metric that is akin to what the generator was trained by."""
-    if metric not in SEEING:
+    if metric not in SEEING or "perceptual" not in told_losses(training):
         return ""
-    objective = training.get("config", {}).get("objective", {})
-    used = objective.get("perceptual_weights")
-    if not used or objective.get("perceptual") == 0:
-        return ""
-    if used.rpartition("/")[2] == weights.features.rpartition("/")[2]:
+    network = decode_network(read_uri(weights.features), weights.features, torch.device("cpu"))
+    if may_be_loss(network):
         return (
-            f"{generator} was trained by a perceptual loss on {used}, by which {metric} sees: this "
-            "is its loss, not a measure of it"
+            f"{generator} was trained by a perceptual loss, perhaps by the network by which "
+            f"{metric} sees: then this is its loss, not a measure of it"
         )
-    return (
-        f"{generator} was trained by a perceptual loss on {used}, which is akin to {metric} and "
-        "favours it"
-    )
+    return f"{generator} was trained by a perceptual loss, which is akin to {metric} and favours it"

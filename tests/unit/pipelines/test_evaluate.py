@@ -12,6 +12,7 @@ from ganray.errors import ConfigError
 from ganray.evaluation.distribution import FeatureSums
 from ganray.evaluation.naturalness import shipped_niqe
 from ganray.evaluation.weights import MetricWeights
+from ganray.models.feature_networks import ARCHITECTURES, CAFFE_SQUEEZENET, VGG16
 from ganray.pipelines import evaluate_table, evaluate_writing
 from ganray.pipelines.evaluate import run_evaluation
 from ganray.pipelines.evaluate_config import BICUBIC, EvaluateConfig
@@ -249,16 +250,22 @@ def test_generators_of_several_scales_are_refused(tmp_path: Path) -> None:
         plan_evaluation(config)
 
 
-def test_a_metric_that_was_the_loss_says_so() -> None:
-    training = {"config": {"objective": {"perceptual_weights": "vgg19.pth", "perceptual": None}}}
-    same = MetricWeights(features="s3://weights/vgg19.pth")
-    other = MetricWeights(features="squeezenet.npz")
-    assert "is its loss" in notice_of("lpips", "mine", training, same)
-    assert "favours it" in notice_of("lpips", "mine", training, other)
-    assert notice_of("psnr_y", "mine", training, same) == ""
-    assert notice_of("lpips", "mine", {}, same) == ""
-    training["config"]["objective"]["perceptual"] = 0.0
-    assert notice_of("lpips", "mine", training, same) == ""
+@pytest.mark.parametrize(("name", "words"), [(CAFFE_SQUEEZENET, "its loss"), (VGG16, "favours it")])
+def test_a_metric_that_may_have_been_the_loss_says_so(
+    name: str, words: str, tmp_path: Path
+) -> None:
+    shapes = ARCHITECTURES[name].shapes
+    zeros = {key: np.broadcast_to(np.float32(0), shape) for key, shape in shapes.items()}
+    np.savez_compressed(tmp_path / "network.npz", **zeros)
+    seeing = MetricWeights(features=str(tmp_path / "network.npz"))
+    objective: dict[str, object] = {"perceptual_weights": "elsewhere/any-name.pth"}
+    training = {"config": {"objective": objective}}
+    assert words in notice_of("lpips", "mine", training, seeing)
+    assert notice_of("psnr_y", "mine", training, seeing) == ""
+    assert notice_of("lpips", "mine", {}, seeing) == ""
+    for without in {"perceptual": 0.0}, {"texture": 0.0}:
+        training = {"config": {"objective": objective | without}}
+        assert notice_of("lpips", "mine", training, seeing) == ""
 
 
 def test_a_pair_that_failed_before_is_measured_anew_and_the_others_are_not(tmp_path: Path) -> None:
