@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ganray.config import Section
+from ganray.evaluation.metrics import OF_IMAGES
 from ganray.pipelines.evaluate_config import BICUBIC
 from ganray.pipelines.evaluate_summary import Summaries
 
+AUTO = "auto"
 CEILINGS = {
     "consistency": "max_consistency",
     "colour_drift": "max_colour_drift",
@@ -29,10 +31,11 @@ Opponent = Literal["bicubic", "incumbent"]
 class GateConfig(Section):
     """By which rules a candidate is promoted; each takes the unfavourable end of its interval."""
 
-    perceptual: str = "auto"
+    perceptual: str = AUTO
     """Metric that has to be better than bicubic's and the incumbent's; `auto` is lpips where
     `weights.features` names a network that was no loss, otherwise ssim_y, which does not like much
-    texture; of other bands than gray or RGB improvement."""
+    texture and is akin to MS-SSIM, a loss by default; of other bands than gray or RGB
+    improvement. None over a whole set: it has no interval."""
     min_gain: Amount = 0.0
     """By how much more than this it has to be better, in its own units."""
     max_loss_to_bicubic: Amount = 1.5
@@ -52,6 +55,16 @@ class GateConfig(Section):
     min_images: Annotated[int, Field(ge=1)] = 4
     """Images that a metric, or a comparison, needs to prove anything, by default as many as a
     training is validated on. By chance alone four are all won once in sixteen times: give more."""
+
+    @field_validator("perceptual")
+    @classmethod
+    def _measures_images(cls, name: str) -> str:
+        if name not in (AUTO, *OF_IMAGES):
+            raise ValueError(
+                f"{name} is no metric of images, whose means have intervals; choose from "
+                f"{', '.join((AUTO, *OF_IMAGES))}"
+            )
+        return name
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from ganray.pipelines.archives import (
 )
 from ganray.pipelines.data_config import AUTO, DataConfig, resolve_validation
 from ganray.pipelines.gate import GateConfig
+from ganray.pipelines.gate_metrics import require_network
 from ganray.pipelines.train_images import Needs
 from ganray.pipelines.train_samples import DataPlan, plan_data
 from ganray.pipelines.workers import WorkersConfig
@@ -154,6 +155,7 @@ def _require_gate(plan: TrainPlan) -> None:
     gate, validation = plan.config.gate, plan.data.validation
     if not gate.name:
         return
+    require_network(gate.perceptual, gate.weights)
     store = open_name(plan.config.registry, gate.name)
     find_incumbent(store, plan.samples.scale, plan.samples.bands)
     if gate.archive:

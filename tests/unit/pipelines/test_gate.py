@@ -2,6 +2,8 @@
 
 import pytest
 
+from ganray.config import build_config
+from ganray.errors import ConfigError
 from ganray.evaluation.statistics import Comparison
 from ganray.pipelines.evaluate_summary import ColumnSummary
 from ganray.pipelines.gate import (
@@ -103,6 +105,12 @@ def test_a_gain_has_to_exceed_what_is_asked_for() -> None:
     (verdict,) = refused(summaries(), GateConfig(min_gain=0.2))
     assert (verdict.metric, verdict.against) == ("niqe", "incumbent")
     assert verdict.margin == pytest.approx(-0.1)
+
+
+@pytest.mark.parametrize("metric", ["frechet_distance", "psnr"])
+def test_a_metric_that_has_no_interval_over_images_is_refused_at_once(metric: str) -> None:
+    with pytest.raises(ConfigError, match=r"perceptual.*no metric of images.*ssim_y"):
+        build_config(GateConfig, {"perceptual": metric})
 
 
 def test_the_first_candidate_is_compared_with_bicubic_alone() -> None:
