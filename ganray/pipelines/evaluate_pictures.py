@@ -11,7 +11,13 @@ from ganray.manifest import speakable
 from ganray.pipelines.evaluate_config import BICUBIC
 from ganray.pipelines.evaluate_orders import EvaluateJob, PairKey
 from ganray.pipelines.evaluate_table import Values, ValueTable
-from ganray.pipelines.evaluate_worker import BAD_PAIR, load_restorers, make_pair, restore_all
+from ganray.pipelines.evaluate_worker import (
+    BAD_PAIR,
+    load_restorers,
+    make_pair,
+    own_decoder,
+    restore_all,
+)
 from ganray.pipelines.picture_files import picture_of, short_name
 from ganray.pipelines.pool import WorkerContext
 from ganray.pipelines.spool import Spool
@@ -78,6 +84,7 @@ class PictureWorker:
         torch.set_num_threads(job.config.workers.num_threads)
         self.job = job
         self.restorers = load_restorers(job)
+        self.decoder = own_decoder(job)
 
     def run(self, order: Choice) -> Iterator[Pictures]:
         try:
@@ -86,10 +93,10 @@ class PictureWorker:
             yield Pictures(order, reason=speakable(str(error)))
 
     def close(self) -> None:
-        """Nothing is held beyond memory."""
+        self.decoder.close()
 
     def _pictures(self, order: Choice) -> Pictures:
-        pair = make_pair(self.job, order.key)
+        pair = make_pair(self.job, order.key, self.decoder.call)
         restored = list(restore_all(pair, self.restorers, self.job.scale))
         named = [("degraded", picture_of(repeat(pair.degraded, self.job.scale)))]
         named += [

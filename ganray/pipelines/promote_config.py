@@ -10,7 +10,7 @@ from ganray.codecs.geo_config import GeoConfig
 from ganray.degradation.recipe import RecipeField
 from ganray.evaluation.weights import MetricWeights
 from ganray.manifest import Selection
-from ganray.pipelines.evaluate_config import EvaluateConfig
+from ganray.pipelines.evaluate_config import DecodingConfig, EvaluateConfig
 from ganray.pipelines.gate import GateConfig
 from ganray.pipelines.workers import WorkersConfig
 from ganray.registry import default_registry, require_name
@@ -37,6 +37,7 @@ class PromoteConfig(Selection):
     reference: str = ""
     """URI or folder of their references."""
     weights: MetricWeights = MetricWeights()
+    limits: DecodingConfig = DecodingConfig()
     geo: GeoConfig = GeoConfig()
     film: FilmConfig = FilmConfig()
     dicom: DicomConfig = DicomConfig()
