@@ -65,16 +65,20 @@ def build_metrics(
     Raises ConfigError for an unknown name or weights that are not given, CheckpointError or
     StorageError for weights that cannot be had.
     """
-    known = [*METRICS, *WEIGHTED]
+    require_known(names, OF_IMAGES)
+    return {
+        name: METRICS[name] if name in METRICS else WEIGHTED[name](weights, device)
+        for name in names
+    }
+
+
+def require_known(names: Sequence[str], known: Sequence[str]) -> None:
+    """Raise ConfigError for names that are not among the known ones."""
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise ConfigError(
             f"unknown metric {', '.join(unknown)}; choose from {', '.join(sorted(known))}"
         )
-    return {
-        name: METRICS[name] if name in METRICS else WEIGHTED[name](weights, device)
-        for name in names
-    }
 
 
 def measure_all(
@@ -183,6 +187,9 @@ WEIGHTED: Final[dict[str, Callable[[MetricWeights, torch.device], Metric]]] = {
     "niqe": _niqe,
 }
 """Those that need weights."""
+
+OF_IMAGES: Final = (*METRICS, *WEIGHTED)
+"""The names of all that measure one image."""
 
 
 def _perceptual(

@@ -179,11 +179,13 @@ class _Run:
         return sorted({p.choice.number: p for p in found}.values(), key=lambda p: -p.choice.gain)
 
     def _remaining_orders(self) -> Iterator[EvaluateOrder]:
-        """The orders whose values are not stored; those that are are taken as they come by."""
+        """The orders whose values are not stored, or in which a pair has failed, perhaps in
+        passing; those that are stored whole are taken as they come by."""
         stored = _stored_parts(self.output)
         for order in plan_orders(self.plan.keys, self.job):
-            if order.part in stored:
-                self._take(decode_part(self.output.read(order.part)))
+            rows = decode_part(self.output.read(order.part)) if order.part in stored else []
+            if rows and not any(row.reason for row in rows):
+                self._take(rows)
             else:
                 yield order
 

@@ -6,7 +6,7 @@ memory does not grow with them.
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -51,6 +51,7 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluatePlan:
     checkpoints = {name: load_checkpoint(uri) for name, uri in generators.items()}
     job = _job(config, generators, checkpoints)
     metrics = require_metrics(config, bands=job.bands)
+    job = replace(job, digest=f"{job.digest} {metrics.digest}")
     if not config.degraded:
         config.degradation.require_fit(scale=job.scale, bands=job.bands)
     for name, checkpoint in checkpoints.items():

@@ -24,7 +24,7 @@ from ganray.pipelines.discriminator_view import judge, load_discriminator
 from ganray.pipelines.overlays import draw_divided, draw_heat
 from ganray.pipelines.picture_files import picture_of, read_pixels, short_name
 from ganray.raster.image import FloatPixels
-from ganray.raster.resample import resize
+from ganray.raster.resample import magnify
 from ganray.report.encoding import Picture
 from ganray.report.page import Figure, Page, Section, render_page
 from ganray.report.parts import Facts
@@ -131,7 +131,7 @@ def _restore(config: ExplainConfig, generator: str) -> _Case:
                 f"{config.reference} has {reference.shape[2]}x{reference.shape[1]} pixels; "
                 f"expected {width}x{height}, {scale} times those of {config.image}"
             )
-    magnified = np.clip(resize(degraded, height, width), 0, 1)
+    magnified = magnify(degraded, height, width)
     return _Case(degraded, magnified, restored, reference)
 
 

@@ -97,7 +97,7 @@ def run_promotion(config: PromoteConfig, report: Report) -> PromoteResult:
     if result.was_current:
         # Nothing was measured: what its promotion was decided by stays.
         return result
-    content = json.dumps(result.as_dict(), indent=2) + "\n"
+    content = json.dumps(result.as_dict(), indent=2, allow_nan=False) + "\n"
     open_store(config.output).write(GATE_KEY, content.encode())
     return result
 

@@ -11,7 +11,7 @@ from ganray.config import default_registry
 from ganray.degradation.recipe import RecipeField
 from ganray.evaluation.weights import MetricWeights
 from ganray.manifest import Selection
-from ganray.pipelines.evaluate_config import EvaluateConfig
+from ganray.pipelines.evaluate_config import DecodingConfig, EvaluateConfig
 from ganray.pipelines.gate import GateConfig
 from ganray.pipelines.workers import WorkersConfig
 from ganray.registry import require_name
@@ -38,6 +38,7 @@ class PromoteConfig(Selection):
     reference: str = ""
     """URI or folder of their references."""
     weights: MetricWeights = MetricWeights()
+    limits: DecodingConfig = DecodingConfig()
     geo: GeoConfig = GeoConfig()
     film: FilmConfig = FilmConfig()
     dicom: DicomConfig = DicomConfig()

@@ -20,6 +20,7 @@ from ganray.pipelines.archives import (
 )
 from ganray.pipelines.data_config import AUTO, DataConfig, resolve_validation
 from ganray.pipelines.gate import GateConfig
+from ganray.pipelines.gate_metrics import require_network
 from ganray.pipelines.train_images import Needs
 from ganray.pipelines.train_samples import DataPlan, plan_data
 from ganray.pipelines.workers import WorkersConfig
@@ -155,6 +156,7 @@ def _require_gate(plan: TrainPlan) -> None:
     gate, validation = plan.config.gate, plan.data.validation
     if not gate.name:
         return
+    require_network(gate.perceptual, gate.weights)
     store = open_name(plan.config.registry, gate.name)
     find_incumbent(store, plan.samples.scale, plan.samples.bands)
     if gate.archive:
@@ -168,6 +170,12 @@ def _require_gate(plan: TrainPlan) -> None:
         raise ConfigError(
             "gate.name is given, and no image is held out to measure the candidate on; give "
             "gate.archive, or validation"
+        )
+    if (num_images := len(validation.keys)) < gate.min_images:
+        raise ConfigError(
+            f"gate.name is given, and the images of the validation are {num_images}, fewer than "
+            f"gate.min_images={gate.min_images}, which prove nothing; give gate.archive, or more "
+            "validation images by num_validation_images"
         )
 
 

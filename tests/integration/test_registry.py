@@ -24,6 +24,7 @@ def promote(folder: Path, candidate: str, registry: str = "") -> Outcome:
         f"registry={registry or folder / 'registry'}",
         "degradation=bicubic",
         'include=["*chelsea*", "*coffee*"]',
+        "gate.min_images=2",
         f"output={folder}/promotion",
         "workers.max=0",
     )
