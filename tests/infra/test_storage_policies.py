@@ -98,7 +98,7 @@ POLICY_OF = {
     "evaluate": "train-policy.json",
     "promote": "train-policy.json",
 }
-"""Of the examples; others restore another archive to another prefix, by a policy of their own."""
+"""Of the examples; the others restore other archives, and need policies of their own."""
 WRITTEN = {"target", "output", "registry"}
 
 
