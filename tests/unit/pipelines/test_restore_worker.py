@@ -1,6 +1,7 @@
 """What a worker in the driver's own process tells; nothing here starts Ray."""
 
 import logging
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -53,6 +54,22 @@ def test_a_worker_in_the_process_exports_too_and_counts_no_retry_twice(
     assert exported["ganray_windows_total"] == NUM_PICTURES
     assert exported["ganray_written_bytes_total"] > 0
     assert exported["ganray_store_retries_total"] == NUM_PICTURES
+
+
+def test_a_worker_in_the_process_exports_while_its_order_goes_on(
+    tmp_path: Path, exported: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "EXPORT_SECONDS", 0.001)
+    during: list[float] = []
+
+    def report(told: Any) -> None:
+        deadline = time.monotonic() + 10
+        while "ganray_windows_total" not in exported and time.monotonic() < deadline:
+            time.sleep(0.005)
+        during.append(exported.get("ganray_windows_total", 0.0))
+
+    restore_here(tmp_path, report)
+    assert during[0] > 0
 
 
 def test_workers_time_is_by_the_clock_and_no_sum_of_overlapping_inputs(
