@@ -210,7 +210,7 @@ def test_the_spot_of_large_pictures_is_looked_for_in_reduced_ones(
     monkeypatch.setattr(evaluate_pictures, "most_changed", most_changed)
     monkeypatch.setattr(evaluate_pictures, "load_restorers", lambda job: {})
     pair = Pair("a.png", large[:, ::2, ::2], large)
-    monkeypatch.setattr(evaluate_pictures, "make_pair", lambda job, key: pair)
+    monkeypatch.setattr(evaluate_pictures, "make_pair", lambda job, key, call: pair)
     monkeypatch.setattr(evaluate_pictures, "restore_all", lambda *given: [large, large])
     worker = PictureWorker(make_job(metrics=["psnr_y"]), WorkerContext(True, False, lambda: False))
     (found,) = worker.run(Choice(0, "a.png", BICUBIC, 1.0))

@@ -20,7 +20,7 @@ REFUSAL = Verdict("perceptual", "ssim_y", "bicubic", 0.1, "min", 0.5, passed=Fal
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
-    write_pictures(folder, 3, side=48)
+    write_pictures(folder, 5, side=48)
     return folder
 
 
@@ -61,7 +61,7 @@ def test_what_was_decided_is_not_asked_again(
         "gate.min_gain=0.01",
         "gate.archive=PHOTOS",
         "gate.name=others",
-        "num_validation_images=1",
+        "num_validation_images=5",
         "registry=/elsewhere",
     ],
 )

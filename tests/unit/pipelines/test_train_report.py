@@ -134,7 +134,7 @@ def test_every_event_of_a_training_has_words() -> None:
     [
         ([event("stopped", 9, checkpoint_stored=True)], "stopped by SIGTERM", "was stopped at"),
         ([{**ROLLBACK, "event": "gave_up"}, event("finished", 120)], "", "gave up at step"),
-        ([event("finished", 220)], "no gate", "came to its end, and then: no gate"),
+        ([event("finished", 220)], "no gate", "What came after failed: no gate"),
         ([], "no space left", "ended early, at step 220 of 220: no space left"),
     ],
 )
