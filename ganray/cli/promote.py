@@ -33,6 +33,8 @@ def promote(words: Sequence[str]) -> int:
         say(f"  measured {progress.num_done} of {counted(progress.num_pairs, 'image')}{failed}")
 
     result = run_promotion(config, report)
+    if result.verdicts:
+        say("by the unfavourable end of each 95 % interval:")
     for verdict in result.verdicts:
         say(f"{'passed' if verdict.passed else 'REFUSED':<8}{verdict}")
     say(_outcome(result, config))

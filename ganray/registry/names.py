@@ -32,10 +32,15 @@ def is_reference(generator: str) -> bool:
 def parse_reference(text: str) -> Reference:
     """`[registry:]NAME[@VERSION]`. Raises ConfigError."""
     name, at, version = text.removeprefix(SCHEME).partition("@")
-    if not _NAME.fullmatch(name) or (at and not VERSION.fullmatch(version)):
+    if not _NAME.fullmatch(name):
         raise ConfigError(
             f"{text} names nothing in a registry; expected registry:NAME or registry:NAME@VERSION, "
-            "NAME of letters, digits, '.', '_' and '-', VERSION as ganray registry lists it"
+            "NAME of letters, digits, '.', '_' and '-'"
+        )
+    if at and not VERSION.fullmatch(version):
+        raise ConfigError(
+            f"{text}: found the version {version!r}; expected a whole one such as 0001-1a2b3c4d, "
+            "as ganray registry lists them"
         )
     return Reference(name, version)
 

@@ -127,7 +127,8 @@ def choose_rollback(store: Store, pointer: Pointer | None, version: str) -> str:
     target = version or pointer.previous
     if not target:
         raise RegistryError(
-            f"{store.uri} has no version before {pointer.version}. {what_stands(store)}"
+            f"{store.uri} has no version before {pointer.version}, the first that was promoted; "
+            "promote another before going back"
         )
     if target == pointer.version:
         raise RegistryError(
