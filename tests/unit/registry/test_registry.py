@@ -266,10 +266,15 @@ def test_an_empty_registry_says_how_to_fill_it(registry: str) -> None:
         current(registry)
 
 
-@pytest.mark.parametrize("text", ["registry:", "registry:a/b", "registry:a@1", "registry:..", ""])
+@pytest.mark.parametrize("text", ["registry:", "registry:a/b", "registry:..", ""])
 def test_what_names_nothing_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="expected registry:NAME"):
         parse_reference(text)
+
+
+def test_a_version_that_is_cut_off_is_answered_with_the_form_of_one() -> None:
+    with pytest.raises(ConfigError, match="version '0001'; expected a whole one such as 0001-"):
+        parse_reference("registry:a@0001")
 
 
 def test_other_files_beside_a_registry_are_no_names(registry: str) -> None:
