@@ -13,17 +13,15 @@ off, finds out when it goes on: its claim is gone, or it is late and another cla
 
 import json
 import logging
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 from ganray.errors import ClaimedError, NotFoundError, StorageError
+from ganray.owner import Owner, this_process
 from ganray.storage import Store
 
 CLAIMS_PREFIX = "_ganray/claims/"
@@ -36,43 +34,6 @@ POLL_SECONDS = 0.5
 _log = logging.getLogger(__name__)
 
 State = Literal["candidate", "established"]
-
-
-@dataclass(frozen=True)
-class Owner:
-    """A process, as far as it can be told from every other: on its machine, since its start.
-
-    `boot` is of the machine's start and of the container's table of processes; where neither
-    is known it is empty, and no process can be asked.
-    """
-
-    host: str
-    boot: str
-    pid: int
-    started: str
-
-    def is_alive(self) -> bool:
-        """Whether the process lives; only its own machine can tell."""
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            # Another user's; it may be hidden from what follows.
-            pass
-        return _process_start(self.pid) in (None, self.started)
-
-    def shares_machine(self, other: "Owner") -> bool:
-        return bool(self.boot) and (self.host, self.boot) == (other.host, other.boot)
-
-
-def this_process() -> Owner:
-    """The calling process."""
-    boot = ""
-    with suppress(OSError):
-        processes = Path("/proc/self/ns/pid").readlink()
-        boot = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {processes}"
-    return Owner(socket.gethostname(), boot, os.getpid(), _process_start(os.getpid()) or "")
 
 
 @dataclass(frozen=True)
@@ -116,13 +77,14 @@ def claimed(
         claim.release()
 
 
-def claiming_runs(store: Store) -> set[str]:
-    """Ids of the runs whose claims stand; not of those whose process, of this machine, is dead."""
+def claiming_runs(store: Store) -> dict[str, bool]:
+    """Runs whose claims stand, by id: whether they are known to live, which without watching is
+    known of this machine's alone. Of these, the dead are left out."""
     here = this_process()
     return {
-        record.run_id
+        record.run_id: is_here
         for record in _read_all(store, CLAIMS_PREFIX)
-        if record.owner.is_alive() or not here.shares_machine(record.owner)
+        if not (is_here := here.shares_machine(record.owner)) or record.owner.is_alive()
     }
 
 
@@ -301,12 +263,3 @@ def _read(store: Store, key: str) -> ClaimRecord | None:
 
 def _key(run_id: str) -> str:
     return f"{CLAIMS_PREFIX}{run_id}.json"
-
-
-def _process_start(pid: int) -> str | None:
-    """When a process started, in the kernel's words; empty if it is a zombie, None if unknown."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return "" if fields[0] in "ZX" else fields[19]

@@ -7,6 +7,7 @@ sections. This module knows none of them: it loads, explains, writes and digests
 import difflib
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ class Section(BaseModel):
 
 
 SectionT = TypeVar("SectionT", bound=Section)
+
+DEFAULT_REGISTRY = "ganray-output/registry"
 
 
 @dataclass(frozen=True)
@@ -277,3 +280,8 @@ def _nearest_key(key: str, known: Sequence[str]) -> str:
     if nearest:
         return f"; did you mean {nearest[0]!r}?"
     return f"; known: {', '.join(known)}"
+
+
+def default_registry() -> str:
+    """The registry of this environment: GANRAY_REGISTRY, or a folder beside other outputs."""
+    return os.environ.get("GANRAY_REGISTRY") or DEFAULT_REGISTRY

@@ -4,8 +4,9 @@ import argparse
 from collections.abc import Sequence
 
 from ganray.cli.exit_codes import DONE
-from ganray.cli.terminal import counted, say
+from ganray.cli.terminal import say
 from ganray.pipelines.compare import write_comparison
+from ganray.report.amounts import counted
 
 DEFAULT_OUTPUT = "comparison.html"
 

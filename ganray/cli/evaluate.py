@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from ganray.cli.exit_codes import DONE, SOME_INPUTS_FAILED
 from ganray.cli.job import Job, print_help, read_config, wants_help
-from ganray.cli.terminal import counted, say
+from ganray.cli.terminal import say
 from ganray.pipelines.evaluate import EvaluateResult, Progress, run_evaluation
 from ganray.pipelines.evaluate_config import BICUBIC, EvaluateConfig
 from ganray.pipelines.evaluate_summary import ColumnSummary
+from ganray.report.amounts import counted
 
 MAX_LISTED = 20
 SECONDS_BETWEEN_LINES = 10.0
@@ -38,7 +39,10 @@ def evaluate(words: Sequence[str]) -> int:
     if result.num_failed > MAX_LISTED:
         say(f"  … and {result.num_failed - MAX_LISTED} more: {result.output}/failed.jsonl")
     say(f"every image and the definitions: {result.output}/metrics.json")
-    say(f"to look at: {result.output}/report.html")
+    if result.report:
+        say(f"to look at: {result.report}")
+    else:
+        say("warning: report.html was not written; the log says why")
     return SOME_INPUTS_FAILED if result.num_failed else DONE
 
 
@@ -99,8 +103,6 @@ def _cells(summary: ColumnSummary) -> str:
     if against is None:
         return cells.rstrip()
     score = f"{against.won}–{against.lost}"
-    if against.low is None or against.high is None:
-        return cells.rstrip()
     return (
         f"{cells} {score:>5}  {against.difference:+.2g} ({against.low:+.2g} to {against.high:+.2g})"
     )

@@ -1,6 +1,7 @@
 """`ganray nightly`: what a schedule calls; a restoration that ends by a deadline."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 from ganray.cli.exit_codes import DONE, SOME_INPUTS_FAILED
 from ganray.cli.job import Job, print_help, read_config, wants_help
@@ -8,6 +9,7 @@ from ganray.cli.restore import Shown, print_result
 from ganray.cli.terminal import say
 from ganray.pipelines.nightly import Listener, run_night
 from ganray.pipelines.nightly_config import NightlyConfig
+from ganray.pipelines.nightly_deadline import moment_of
 from ganray.pipelines.restore_estimate import estimate
 from ganray.pipelines.restore_plan import plan_restoration, prepare
 
@@ -35,6 +37,11 @@ def nightly(words: Sequence[str]) -> int:
     if plan_only:
         say(estimate(plan_restoration(prepare(config.restoration))))
         return DONE
+    if config.deadline:
+        now = datetime.now(UTC)
+        moment = moment_of(config.deadline, now, config.timezone)
+        left = timedelta(seconds=round((moment - now).total_seconds()))
+        say(f"until {moment:%Y-%m-%d %H:%M} UTC, in {left}")
     with Shown() as shown:
         done = run_night(config, Listener(shown.begin, shown.report))
     print_result(done.result, config)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from ganray.cli.exit_codes import DONE
 from ganray.cli.job import Job, print_help, read_config, wants_help
-from ganray.cli.terminal import counted, say
+from ganray.cli.terminal import say
 from ganray.pipelines.preview import PreviewConfig, run_preview
+from ganray.report.amounts import counted
 
 JOB = Job(
     name="preview",

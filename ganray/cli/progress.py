@@ -6,9 +6,9 @@ from collections import Counter
 
 from tqdm import tqdm
 
-from ganray.cli.terminal import counted
 from ganray.ledger import LedgerRow
 from ganray.pipelines.restore_orders import WindowDone
+from ganray.report.amounts import counted
 
 SECONDS_BETWEEN_LINES = 10.0
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from ganray.cli.exit_codes import DONE, FAILED
 from ganray.cli.job import Job, print_help, read_config, wants_help
-from ganray.cli.terminal import counted, say
+from ganray.cli.terminal import say
 from ganray.pipelines.evaluate import Progress
 from ganray.pipelines.promote import GATE_KEY, PromoteResult, run_promotion
 from ganray.pipelines.promote_config import PromoteConfig
+from ganray.report.amounts import counted
 
 JOB = Job(
     name="promote",
@@ -32,6 +33,8 @@ def promote(words: Sequence[str]) -> int:
         say(f"  measured {progress.num_done} of {counted(progress.num_pairs, 'image')}{failed}")
 
     result = run_promotion(config, report)
+    if result.verdicts:
+        say("by the unfavourable end of each 95 % interval:")
     for verdict in result.verdicts:
         say(f"{'passed' if verdict.passed else 'REFUSED':<8}{verdict}")
     say(_outcome(result, config))

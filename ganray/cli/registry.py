@@ -7,9 +7,10 @@ from typing import Any
 
 from ganray.cli.exit_codes import DONE
 from ganray.cli.terminal import print_json, say
+from ganray.config import default_registry
 from ganray.pipelines.promote import roll_back
 from ganray.pipelines.registry_listing import NameListing, list_registry
-from ganray.registry import Change, default_registry
+from ganray.registry import Change
 
 
 def registry(words: Sequence[str]) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ganray.cli.exit_codes import DONE, SOME_INPUTS_FAILED
 from ganray.cli.job import Job, print_help, read_config, wants_help
 from ganray.cli.progress import Progress
-from ganray.cli.terminal import counted, say
+from ganray.cli.terminal import say
 from ganray.ledger import LedgerRow
 from ganray.pipelines.restore import RestoreResult, run_restoration
 from ganray.pipelines.restore_config import RestoreConfig
@@ -13,6 +13,7 @@ from ganray.pipelines.restore_estimate import estimate
 from ganray.pipelines.restore_orders import WindowDone
 from ganray.pipelines.restore_plan import RestorePlan, plan_restoration, prepare
 from ganray.registry import is_reference
+from ganray.report.amounts import counted
 
 MAX_LISTED = 20
 JOB = Job(

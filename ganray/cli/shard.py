@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from ganray.cli.exit_codes import DONE, SOME_INPUTS_FAILED
 from ganray.cli.job import Job, print_help, read_config, wants_help
-from ganray.cli.terminal import counted, say
+from ganray.cli.terminal import say
 from ganray.pipelines.shard import ShardDone, plan_shards, run_sharding
 from ganray.pipelines.shard_config import ShardConfig
+from ganray.report.amounts import counted
 
 JOB = Job(
     name="shard",

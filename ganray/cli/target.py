@@ -6,11 +6,12 @@ from dataclasses import asdict
 from typing import Any
 
 from ganray.cli.exit_codes import DONE, FAILED
-from ganray.cli.terminal import counted, parse_target, print_json, print_json_list, say
+from ganray.cli.terminal import parse_target, print_json, print_json_list, say
 from ganray.ledger import LedgerRow
 from ganray.pipelines.prune import list_vanished, prune_target
 from ganray.pipelines.status import LedgerEntry, read_entries, read_status
 from ganray.pipelines.verify import Audit, Problem, repair_target, verify_target
+from ganray.report.amounts import counted
 
 ROW_FIELDS = (
     *("reason", "output", "attempts", "seconds"),

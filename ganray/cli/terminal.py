@@ -19,11 +19,6 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def counted(number: int, noun: str) -> str:
-    """A number with its noun, in the plural unless it is one."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def parse_target(words: Sequence[str], name: str, description: str) -> tuple[str, bool]:
     """The one argument and whether `--json` was given."""
     parser = argparse.ArgumentParser(f"ganray {name}", description=description)

@@ -5,9 +5,10 @@ from typing import Any
 
 from ganray.cli.exit_codes import DONE
 from ganray.cli.job import Job, print_help, read_config, wants_help
-from ganray.cli.terminal import counted, say
+from ganray.cli.terminal import say
 from ganray.pipelines.train import run_training
 from ganray.pipelines.train_config import TrainConfig, TrainPlan, plan_training
+from ganray.report.amounts import counted
 
 NOT_SHOWN = (
     *("step", "relative_error", "texture", "sign", "strength"),

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from ganray.evaluation.metric import Metric, Sample, cut, cut_pair
+from ganray.evaluation.metric import CROPPED, Metric, Sample, cut, cut_pair
 from ganray.raster.image import FloatPixels
+from ganray.raster.resample import repeat
 
 GRAY_OR_RGB: Final = (1, 3)
 PSNR_CAP_DB: Final = 100.0
@@ -61,7 +62,7 @@ def _masked_psnr(sample: Sample, crop: int) -> float | None:
     """Of the pixels that were lost; None where none was."""
     restored, reference = cut_pair(sample, crop)
     assert sample.lost is not None
-    lost = cut(sample.lost.repeat(sample.scale, 0).repeat(sample.scale, 1), crop)
+    lost = cut(repeat(sample.lost, sample.scale), crop)
     return psnr(restored[:, lost], reference[:, lost], data_range=1.0)
 
 
@@ -137,12 +138,11 @@ def _centred(planes: FloatPixels) -> Tensor:
     return torch.from_numpy(planes - np.float32(MID_GRAY))
 
 
-_CROP: Final = "after a crop of `crop` pixels (the scale) from each border"
 _ON_Y: Final = (
     "on Y (BT.601 studio-range luma Y = 16 + 65.481 R + 128.553 G + 24.966 B, unrounded; "
-    f"of a gray image the band itself times 255) with data range 255, {_CROP}"
+    f"of a gray image the band itself times 255) with data range 255, {CROPPED}"
 )
-_ON_RGB: Final = f"of RGB, or the one band of a gray image, with data range 1, {_CROP}"
+_ON_RGB: Final = f"of RGB, or the one band of a gray image, with data range 1, {CROPPED}"
 _CAPPED: Final = f"capped at {PSNR_CAP_DB} dB, the value of identical images"
 _WINDOW: Final = "Gaussian window 11x11 of sigma 1.5, K1 = 0.01, K2 = 0.03, population covariance"
 
@@ -167,7 +167,7 @@ FULL_REFERENCE: Final = (
         name="psnr_all",
         definition=(
             "Peak signal-to-noise ratio in dB of the error over all bands, however many, with "
-            f"data range 1, {_CROP}, {_CAPPED}."
+            f"data range 1, {CROPPED}, {_CAPPED}."
         ),
         better="higher",
         needs=("reference",),
@@ -177,7 +177,7 @@ FULL_REFERENCE: Final = (
         name="masked_psnr",
         definition=(
             "Peak signal-to-noise ratio in dB of the error over all bands of the lost pixels "
-            f"alone (the mask scaled to the output), with data range 1, {_CROP}, {_CAPPED}."
+            f"alone (the mask scaled to the output), with data range 1, {CROPPED}, {_CAPPED}."
         ),
         better="higher",
         needs=("reference", "lost"),

@@ -7,15 +7,15 @@ a file holds.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeVar
-
-import numpy as np
+from typing import Final, Literal, TypeVar
 
 from ganray.errors import ConfigError, RestorationError, UnsupportedImageError
 from ganray.raster.image import FloatPixels
-from ganray.raster.resample import resize
+from ganray.raster.resample import magnify
 from ganray.raster.validity import Mask
 
+CROPPED: Final = "after a crop of `crop` pixels (the scale) from each border"
+"""How a definition says what is cut."""
 Better = Literal["higher", "lower"]
 Need = Literal["reference", "degraded", "lost"]
 AnyPixels = TypeVar("AnyPixels", FloatPixels, Mask)
@@ -53,8 +53,7 @@ class Sample:
     def magnified(self) -> FloatPixels:
         """The degraded image, bicubic, at the restored one's size."""
         assert self.degraded is not None
-        resized = resize(self.degraded, *self.restored.shape[1:], kernel="bicubic")
-        return np.clip(resized, 0.0, 1.0)
+        return magnify(self.degraded, *self.restored.shape[1:])
 
     def _check_shapes(self) -> None:
         shape = self.restored.shape

@@ -39,26 +39,6 @@ from ganray.models.feature_networks import (
 from ganray.raster.image import FloatPixels
 from ganray.storage import read_uri
 
-MetricName = Literal[
-    "psnr_y",
-    "psnr_rgb",
-    "psnr_all",
-    "masked_psnr",
-    "ssim_y",
-    "ssim_rgb",
-    "ms_ssim",
-    "sam",
-    "ergas",
-    "lpips",
-    "dists",
-    "niqe",
-    "consistency",
-    "colour_drift",
-    "low_frequency_error",
-    "improvement",
-    "omission",
-    "hallucination",
-]
 SetMetricName = Literal["frechet_distance", "kernel_distance"]
 
 METRICS: Final[dict[str, Metric]] = {
@@ -85,16 +65,20 @@ def build_metrics(
     Raises ConfigError for an unknown name or weights that are not given, CheckpointError or
     StorageError for weights that cannot be had.
     """
-    known = [*METRICS, *WEIGHTED]
+    require_known(names, OF_IMAGES)
+    return {
+        name: METRICS[name] if name in METRICS else WEIGHTED[name](weights, device)
+        for name in names
+    }
+
+
+def require_known(names: Sequence[str], known: Sequence[str]) -> None:
+    """Raise ConfigError for names that are not among the known ones."""
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise ConfigError(
             f"unknown metric {', '.join(unknown)}; choose from {', '.join(sorted(known))}"
         )
-    return {
-        name: METRICS[name] if name in METRICS else WEIGHTED[name](weights, device)
-        for name in names
-    }
 
 
 def measure_all(
@@ -203,6 +187,9 @@ WEIGHTED: Final[dict[str, Callable[[MetricWeights, torch.device], Metric]]] = {
     "niqe": _niqe,
 }
 """Those that need weights."""
+
+OF_IMAGES: Final = (*METRICS, *WEIGHTED)
+"""The names of all that measure one image."""
 
 
 def _perceptual(

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ganray.evaluation.metric import Metric, Sample, cut_pair
+from ganray.evaluation.metric import CROPPED, Metric, Sample, cut_pair
 from ganray.raster.image import FloatPixels
 
 
@@ -52,15 +52,13 @@ def _band_means(pixels_CHW: FloatPixels) -> NDArray[np.float64]:
     return means
 
 
-_CROP: Final = "after a crop of `crop` pixels (the scale) from each border"
-
 MULTIBAND: Final = (
     Metric(
         name="sam",
         definition=(
             "Spectral angle in degrees between the restored and the reference spectrum of a pixel "
             "(Kruse et al. 1993), over all bands, of which there must be two, averaged over the "
-            f"pixels where neither is black, {_CROP}."
+            f"pixels where neither is black, {CROPPED}."
         ),
         better="lower",
         needs=("reference",),
@@ -71,7 +69,7 @@ MULTIBAND: Final = (
         definition=(
             "Relative dimensionless global error (ERGAS, Wald 2000): 100 / scale times the root "
             "of the bands' mean of (RMSE / mean of the reference)^2, over all bands, values in 0 "
-            f"to 1, {_CROP}."
+            f"to 1, {CROPPED}."
         ),
         better="lower",
         needs=("reference",),

@@ -58,7 +58,8 @@ def niqe(model: NiqeModel, image_CHW: FloatPixels) -> float | None:
 def fit_niqe(images: Iterable[FloatPixels]) -> NiqeModel:
     """The model of undistorted photographs (C,H,W) in 0-1, by their sharp blocks; section II-C.
 
-    Raises ConfigError where there are fewer such blocks than a covariance takes.
+    No job fits one: this made the shipped model, as parameters/niqe-photographs.md says. Raises
+    ConfigError where there are fewer such blocks than a covariance takes.
     """
     kept: list[Array] = []
     for image in images:
@@ -75,7 +76,7 @@ def fit_niqe(images: Iterable[FloatPixels]) -> NiqeModel:
 
 
 def encode_niqe(model: NiqeModel) -> bytes:
-    """A .npz under BasicSR's names."""
+    """A .npz under BasicSR's names, as the shipped model is."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, mu_pris_param=model.mean[None], cov_pris_param=model.covariance)
     return buffer.getvalue()

@@ -1,13 +1,14 @@
 """How sure a mean over images is, and how two generators compare image by image."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, norm
+from scipy.stats import DegenerateDataWarning, bootstrap, norm
 
 from ganray.evaluation.metric import Better
 
@@ -39,7 +40,8 @@ def bootstrap_interval(
     """The interval of the mean of finite values, by the bias-corrected bootstrap (Efron 1987).
 
     Of MANY_VALUES and more it is mean ± z·σ/√n, in flat memory. One value, or equal ones, are
-    their own interval; of none it is (NaN, NaN).
+    their own interval, and values so nearly equal that they have none reach from the smallest to
+    the largest; of none it is (NaN, NaN).
     """
     sample = np.asarray(values, np.float64)
     if not sample.size:
@@ -49,15 +51,20 @@ def bootstrap_interval(
     if sample.size >= MANY_VALUES:
         reach = norm.ppf((1 + confidence) / 2) * sample.std(ddof=1) / math.sqrt(sample.size)
         return float(sample.mean() - reach), float(sample.mean() + reach)
-    found = bootstrap(
-        (sample,),
-        np.mean,
-        n_resamples=NUM_RESAMPLES,
-        confidence_level=confidence,
-        method="BCa",
-        rng=np.random.default_rng(seed),
-        batch=max(1, 2**20 // sample.size),
-    ).confidence_interval
+    with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
+        # It is answered below.
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        found = bootstrap(
+            (sample,),
+            np.mean,
+            n_resamples=NUM_RESAMPLES,
+            confidence_level=confidence,
+            method="BCa",
+            rng=np.random.default_rng(seed),
+            batch=max(1, 2**20 // sample.size),
+        ).confidence_interval
+    if not (math.isfinite(found.low) and math.isfinite(found.high)):
+        return float(sample.min()), float(sample.max())
     return float(found.low), float(found.high)
 
 

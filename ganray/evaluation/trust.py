@@ -26,22 +26,26 @@ SMALLEST_DISTANCE: Final = 1e-6
 IMPROVEMENT, OMISSION, HALLUCINATION = range(3)
 
 
-def _consistency(sample: Sample, _: int) -> float:
-    """Mean |A(y) − d|; as the ledger has it, but of the quantised image."""
-    return float(np.abs(_departure(sample)).mean(dtype=np.float64))
+def _consistency(sample: Sample, _: int) -> float | None:
+    """Mean |A(y) − d| of what was not lost; as the ledger has it, but of the quantised image."""
+    departure = _departure(sample)
+    return float(np.abs(departure).mean(dtype=np.float64)) if departure.size else None
 
 
-def _colour_drift(sample: Sample, _: int) -> float:
-    """Largest over the bands of |mean A(y) − mean d|; as the ledger has it."""
-    return float(np.abs(_departure(sample).mean((1, 2), dtype=np.float64)).max())
+def _colour_drift(sample: Sample, _: int) -> float | None:
+    """Largest over the bands of |mean A(y) − mean d|, of what was not lost; as the ledger's."""
+    departure = _departure(sample)
+    return float(np.abs(departure.mean(1, dtype=np.float64)).max()) if departure.size else None
 
 
 def _departure(sample: Sample) -> FloatPixels:
-    """A(y) − d (C,h,w): the restored image, by area averaging, less the degraded one."""
+    """A(y) − d (C,N): the restored image, by area averaging, less the degraded one, at the N
+    pixels that were not lost: from those that were nothing can depart."""
     assert sample.degraded is not None
     _, height, width = sample.degraded.shape
     departure: FloatPixels = resize(sample.restored, height, width, kernel="area") - sample.degraded
-    return departure
+    known = np.ones((height, width), bool) if sample.lost is None else ~sample.lost
+    return departure[:, known]
 
 
 def _low_frequency_error(sample: Sample, crop: int) -> float | None:
@@ -112,7 +116,8 @@ TRUST: Final = (
         name="consistency",
         definition=(
             "Mean absolute difference, all bands, values in 0 to 1, between the degraded image "
-            "and the restored one brought back to its resolution by area averaging; no crop."
+            "and the restored one brought back to its resolution by area averaging, of the pixels "
+            "that no mask calls lost; no crop."
         ),
         better="lower",
         needs=("degraded",),
@@ -122,7 +127,7 @@ TRUST: Final = (
         name="colour_drift",
         definition=(
             "Largest absolute difference between a band's means, values in 0 to 1, in the "
-            "degraded and in the restored image; no crop."
+            "degraded and in the restored image, of the pixels that no mask calls lost; no crop."
         ),
         better="lower",
         needs=("degraded",),

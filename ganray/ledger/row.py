@@ -24,10 +24,11 @@ class LedgerRow:
     """One attempt on one input that ended. `retry` says that the next run should try again,
     `error` is the class of the error that `reason` tells.
 
-    `seconds` are those of the worker. `lost` names what the output format could not keep,
-    `flags` the limits of trust that the output exceeded. `limits_digest` is of the limits
-    that a refused input was measured against. `output_sha256` is over the digests of the
-    output's parts where `output_parts`, a JSON list of their bytes, is not empty.
+    `seconds` are those that its stages took, while the worker had others in hand. `lost` names
+    what the output format could not keep, `flags` the limits of trust that the output exceeded.
+    `limits_digest` is of the limits that a refused input was measured against. `output_sha256` is
+    over the digests of the output's parts where `output_parts`, a JSON list of their bytes, is not
+    empty.
     """
 
     key: str

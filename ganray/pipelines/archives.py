@@ -3,23 +3,18 @@
 import getpass
 import os
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ganray import __version__
 from ganray.codecs import photo
 from ganray.codecs.catalog import DEFAULTS, Codecs, is_video
+from ganray.config import default_registry
 from ganray.errors import ConfigError, EmptyArchiveError
 from ganray.manifest import Input, Selection, Unreadable, list_images, probe_all
 from ganray.models.checkpoint import is_catalog_name
-from ganray.registry import (
-    default_registry,
-    is_reference,
-    locate,
-    parse_reference,
-    read_version,
-    version_uri,
-)
+from ganray.registry import is_reference, locate, parse_reference, read_version, version_uri
 from ganray.sample import write_sample
 from ganray.storage import PREFLIGHT, Store, open_store
 
@@ -73,6 +68,17 @@ def require_apart(source: str, target: str, *, names: tuple[str, str]) -> None:
             f"{written} {target} and {read} {source} are the same or one lies inside the other; "
             f"choose another {written}, apart from the {read}"
         )
+
+
+def require_unread(output: str, inputs: Iterable[str]) -> None:
+    """Raise ConfigError if a page would replace one of the files that it is made of."""
+    written = absolute_uri(output)
+    for uri in inputs:
+        if absolute_uri(uri) == written:
+            raise ConfigError(
+                f"the page {output} would replace {uri}, which it is made of; name another page to "
+                "write, as page.html"
+            )
 
 
 @dataclass(frozen=True)

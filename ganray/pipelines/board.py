@@ -12,9 +12,9 @@ from typing import Any
 
 import ray
 import ray.exceptions
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ganray.pipelines.stop import GracefulStop
+from ganray.pipelines.workers import beside_driver
 
 # Workers may be lost as often as spot nodes are; the same order may not. A worker that is started
 # anew finds the input at fault at its second death, so that this allows for four of them in one
@@ -71,9 +71,9 @@ class StopRelay:
     def __enter__(self) -> "StopRelay":
         if self._stop.is_listening:
             self._stop.listen()
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        options = {"num_cpus": 0, "scheduling_strategy": here, "max_concurrency": MOST_WORKERS}
-        self.board = ray.remote(**options)(Board).remote(MAX_ORDER_LOSSES)
+        options = {"num_cpus": 0, "max_concurrency": MOST_WORKERS}
+        board = ray.remote(**options)(Board)
+        self.board = board.options(scheduling_strategy=beside_driver()).remote(MAX_ORDER_LOSSES)
         threading.Thread(target=self._watch, daemon=True).start()
         return self
 

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from ganray.errors import ConfigError
-from ganray.pipelines.picture_files import picture_of, read_pixels, short_name
+from ganray.pipelines.archives import require_unread
+from ganray.pipelines.picture_files import picture_of, read_pixels, short_names
 from ganray.raster.image import FloatPixels
 from ganray.raster.resample import resize
+from ganray.report.encoding import Picture
 from ganray.report.page import Page, Section, render_page
 from ganray.report.parts import Facts
 from ganray.report.pictures import (
-    Picture,
     Spot,
     StripText,
     make_strip,
@@ -51,15 +52,14 @@ def write_comparison(files: Sequence[str], output: str) -> None:
 def _require_files(files: Sequence[str], output: str) -> None:
     if not 2 <= len(files) <= MOST_FILES:
         raise ConfigError(f"{len(files)} files; expected 2 to {MOST_FILES} of the same picture")
-    if output in files:
-        raise ConfigError(f"{output} is one of the files; name a page to write, as page.html")
+    require_unread(output, files)
 
 
 def _names(files: Sequence[str]) -> list[str]:
     """Short names that tell the files apart."""
     names = [PurePosixPath(uri).name for uri in files]
     told = names if len(set(names)) == len(names) else files
-    return [short_name(name) for name in told]
+    return short_names(told)
 
 
 def _alike(files: Sequence[str], found: Sequence[FloatPixels]) -> list[FloatPixels]:

@@ -6,6 +6,7 @@ evaluation that was interrupted goes on.
 """
 
 import json
+import logging
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -35,7 +36,7 @@ from ganray.pipelines.evaluate_writing import write_lines, write_metrics
 from ganray.pipelines.pool import run_pool
 from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.workers import ray_cluster
-from ganray.storage import Store, open_store
+from ganray.storage import Store, join_uri, open_store
 
 METRICS_KEY = "metrics.json"
 REPORT_KEY = "report.html"
@@ -44,6 +45,8 @@ CONFIG_KEY = "config.yaml"
 ORDERS_PER_WAVE = 1024
 """As in a restoration: the start of a pipeline does not count, the driver's memory stays flat."""
 KEPT_FAILURES = 1000
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,15 @@ class Progress:
 @dataclass(frozen=True)
 class EvaluateResult:
     """Generator → metric → what was found, as in `metrics.json` but for the values of every
-    image; where it stands, the number of pairs, and the first of those that failed with why."""
+    image; where it stands, the number of pairs, and the first of those that failed with why.
+    `report` is the report's URI; empty if it could not be made."""
 
     summaries: Summaries
     output: str
     num_pairs: int
     num_failed: int
     failed: tuple[tuple[str, str], ...]
+    report: str
 
 
 def run_evaluation(config: EvaluateConfig, report: Callable[[Progress], None]) -> EvaluateResult:
@@ -119,14 +124,15 @@ class _Run:
                 "generators' scale and bands, and the metrics"
             )
         summaries = summarise(self.table, self.plan)
-        pictures = self._pictures(summaries, stop)
         first = [(key, why) for _, key, why in nsmallest(KEPT_FAILURES, self.table.failed)]
-        page = render_report(Findings(self.job, summaries, self.table, pictures, first))
         _require_claim(claim, self.output.uri)
         self.output.write(CONFIG_KEY, to_yaml(self.job.config).encode())
         self._write_failures()
         write_metrics(self.output, METRICS_KEY, summaries, self.table, self.plan.keys)
-        self.output.write(REPORT_KEY, page.encode())
+        # That of an earlier evaluation would tell of other values.
+        self.output.delete(REPORT_KEY)
+        report = self._write_report(summaries, first, claim, stop)
+        _require_claim(claim, self.output.uri)
         for info in list(self.output.list(PARTS_PREFIX)):
             self.output.delete(info.key)
         return EvaluateResult(
@@ -135,7 +141,31 @@ class _Run:
             num_pairs=self.table.num_pairs,
             num_failed=len(self.table.failed),
             failed=tuple(first),
+            report=report,
         )
+
+    def _write_report(
+        self,
+        summaries: Summaries,
+        first: list[tuple[str, str]],
+        claim: Claim,
+        stop: GracefulStop,
+    ) -> str:
+        """Write the report after what it tells of; its URI, or nothing if that did not work.
+
+        A failure is logged: what was measured stands.
+        """
+        try:
+            pictures = self._pictures(summaries, stop)
+            page = render_report(Findings(self.job, summaries, self.table, pictures, first))
+            _require_claim(claim, self.output.uri)
+            self.output.write(REPORT_KEY, page.encode())
+        # As wide as that: no mistake of a page may lose the hours of an evaluation.
+        except Exception as error:
+            logger.warning("event=report_failed output=%r cause=%r", self.output.uri, str(error))
+            logger.debug("event=report_failed", exc_info=True)
+            return ""
+        return join_uri(self.job.config.output, REPORT_KEY)
 
     def _pictures(self, summaries: Summaries, stop: GracefulStop) -> list[Pictures]:
         """The images that say most, restored anew; by the pool, as what was measured."""
@@ -149,11 +179,13 @@ class _Run:
         return sorted({p.choice.number: p for p in found}.values(), key=lambda p: -p.choice.gain)
 
     def _remaining_orders(self) -> Iterator[EvaluateOrder]:
-        """The orders whose values are not stored; those that are are taken as they come by."""
+        """The orders whose values are not stored, or in which a pair has failed, perhaps in
+        passing; those that are stored whole are taken as they come by."""
         stored = _stored_parts(self.output)
         for order in plan_orders(self.plan.keys, self.job):
-            if order.part in stored:
-                self._take(decode_part(self.output.read(order.part)))
+            rows = decode_part(self.output.read(order.part)) if order.part in stored else []
+            if rows and not any(row.reason for row in rows):
+                self._take(rows)
             else:
                 yield order
 

@@ -8,15 +8,23 @@ from ganray.codecs.catalog import Codecs
 from ganray.codecs.dicom_profile import DicomConfig
 from ganray.codecs.film import FilmConfig
 from ganray.codecs.geo_config import GeoConfig
-from ganray.config import digest
+from ganray.config import Section, default_registry, digest
 from ganray.degradation.recipe import RecipeField
 from ganray.evaluation.weights import MetricWeights
 from ganray.manifest import Globs, Selection
 from ganray.pipelines.workers import WorkersConfig
-from ganray.registry import default_registry
 
 BICUBIC = "bicubic"
 DEFAULT_METRICS = ("psnr_y", "psnr_rgb", "ssim_y", "ms_ssim", "consistency", "hallucination")
+
+
+class DecodingConfig(Section):
+    """What decoding one file may cost; one that costs more fails by name."""
+
+    seconds: Annotated[float, Field(gt=0)] = 600.0
+    """Seconds in which it has to be read and decoded."""
+    memory_bytes: Annotated[int, Field(ge=1)] = 2**33
+    """Memory that its decoder may take."""
 
 
 class EvaluateConfig(Selection):
@@ -49,6 +57,7 @@ class EvaluateConfig(Selection):
     """Fraction of the pairs that may fail before the run stops; each is named with its reason."""
     shown: Annotated[int, Field(ge=0, le=24)] = 6
     """Images in the report: the largest wins and losses of the first generator."""
+    limits: DecodingConfig = DecodingConfig()
     geo: GeoConfig = GeoConfig()
     film: FilmConfig = FilmConfig()
     dicom: DicomConfig = DicomConfig()
@@ -97,6 +106,7 @@ class EvaluateConfig(Selection):
             "confidence",
             "max_failed",
             "shown",
+            "limits",
             "workers",
             "output",
             "registry",

@@ -1,5 +1,6 @@
 """The metrics of an evaluation: what they need is checked at first, and each pair is measured."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -8,27 +9,35 @@ import torch
 
 from ganray.errors import ConfigError
 from ganray.evaluation.distribution import extract
+from ganray.evaluation.full_reference import GRAY_OR_RGB
 from ganray.evaluation.metric import Metric
 from ganray.evaluation.metrics import (
     METRICS,
-    WEIGHTED,
+    OF_IMAGES,
     SetMetric,
     SetMetricName,
     build_metrics,
     load_features,
     measure_all,
+    require_known,
     set_metrics,
 )
 from ganray.evaluation.weights import MetricWeights
-from ganray.models.feature_networks import SMALLEST_SIDE_PIXELS, FeatureNetwork
+from ganray.models.feature_networks import (
+    SMALLEST_SIDE_PIXELS,
+    FeatureNetwork,
+    decode_network,
+)
 from ganray.pipelines.evaluate_config import EvaluateConfig
 from ganray.pipelines.evaluate_orders import Column, EvaluateJob
 from ganray.pipelines.pairs import Pair, sample_of
 from ganray.raster.image import FloatPixels, Pixels, to_float
 from ganray.restoration.restorer import choose_device
+from ganray.storage import read_uri
+from ganray.training.objective import told_losses
+from ganray.training.perceptual_weights import LOSSES
 
 SET_METRICS: tuple[str, ...] = get_args(SetMetricName)
-COLOUR_BANDS = (1, 3)
 SEEING = ("lpips", "dists", *SET_METRICS)
 """Metrics by the features of a network."""
 
@@ -44,16 +53,19 @@ class Metrics:
     of_sets: dict[str, SetMetric]
     network: FeatureNetwork | None
 
+    @property
+    def digest(self) -> str:
+        """Changes with what is measured, and with the content of every file of weights: the
+        definitions name their hashes."""
+        said = [metric.definition for metric in self.of_images.values()]
+        said += [metric.definition for metric in self.of_sets.values()]
+        return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
+
 
 def load_metrics(config: EvaluateConfig, device: torch.device) -> Metrics:
     """Read the weights. Raises ConfigError for an unknown metric or weights that are not given."""
+    require_known(config.metrics, (*OF_IMAGES, *SET_METRICS))
     named = [name for name in config.metrics if name not in SET_METRICS]
-    known = (*METRICS, *WEIGHTED, *SET_METRICS)
-    unknown = sorted(set(named) - set(known))
-    if unknown:
-        raise ConfigError(
-            f"unknown metric {', '.join(unknown)}; choose from {', '.join(sorted(known))}"
-        )
     of_images = build_metrics(named, config.weights, device)
     if len(named) == len(config.metrics):
         return Metrics(of_images, {}, None)
@@ -69,7 +81,7 @@ def require_metrics(config: EvaluateConfig, *, bands: int) -> Metrics:
     for name, metric in found.of_images.items():
         _require(name, metric.needs, metric.suits(bands), config, bands)
     for name in found.of_sets:
-        _require(name, ("reference",), bands in COLOUR_BANDS, config, bands)
+        _require(name, ("reference",), bands in GRAY_OR_RGB, config, bands)
     return found
 
 
@@ -130,22 +142,22 @@ class Meter:
         return [float(value) for value in extract(network, image, self.device)]
 
 
+def may_be_loss(network: FeatureNetwork) -> bool:
+    """Whether a perceptual loss may see by this network too, by its kind: of a loss a checkpoint
+    says where the weights were, not what they were."""
+    return network.architecture.name in LOSSES
+
+
 def notice_of(
     metric: str, generator: str, training: Mapping[str, Any], weights: MetricWeights
 ) -> str:
     """What must stand beside a metric that is akin to what the generator was trained by."""
-    if metric not in SEEING:
+    if metric not in SEEING or "perceptual" not in told_losses(training):
         return ""
-    objective = training.get("config", {}).get("objective", {})
-    used = objective.get("perceptual_weights")
-    if not used or objective.get("perceptual") == 0:
-        return ""
-    if used.rpartition("/")[2] == weights.features.rpartition("/")[2]:
+    network = decode_network(read_uri(weights.features), weights.features, torch.device("cpu"))
+    if may_be_loss(network):
         return (
-            f"{generator} was trained by a perceptual loss on {used}, by which {metric} sees: this "
-            "is its loss, not a measure of it"
+            f"{generator} was trained by a perceptual loss, perhaps by the network by which "
+            f"{metric} sees: then this is its loss, not a measure of it"
         )
-    return (
-        f"{generator} was trained by a perceptual loss on {used}, which is akin to {metric} and "
-        "favours it"
-    )
+    return f"{generator} was trained by a perceptual loss, which is akin to {metric} and favours it"

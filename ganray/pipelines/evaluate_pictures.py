@@ -11,12 +11,26 @@ from ganray.manifest import speakable
 from ganray.pipelines.evaluate_config import BICUBIC
 from ganray.pipelines.evaluate_orders import EvaluateJob, PairKey
 from ganray.pipelines.evaluate_table import Values, ValueTable
-from ganray.pipelines.evaluate_worker import BAD_PAIR, load_restorers, make_pair, restore_all
-from ganray.pipelines.picture_files import picture_of, short_name
+from ganray.pipelines.evaluate_worker import (
+    BAD_PAIR,
+    load_restorers,
+    make_pair,
+    own_decoder,
+    restore_all,
+)
+from ganray.pipelines.picture_files import picture_of, short_names
 from ganray.pipelines.pool import WorkerContext
 from ganray.pipelines.spool import Spool
-from ganray.raster.image import Pixels
-from ganray.report.pictures import Spot, View, most_changed, spot_share, whole_views
+from ganray.raster.resample import repeat
+from ganray.report.pictures import (
+    Spot,
+    View,
+    most_changed,
+    reduced,
+    snapped,
+    spot_share,
+    whole_views,
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,7 @@ class PictureWorker:
         torch.set_num_threads(job.config.workers.num_threads)
         self.job = job
         self.restorers = load_restorers(job)
+        self.decoder = own_decoder(job)
 
     def run(self, order: Choice) -> Iterator[Pictures]:
         try:
@@ -86,24 +101,21 @@ class PictureWorker:
             yield Pictures(order, reason=speakable(str(error)))
 
     def close(self) -> None:
-        """Nothing is held beyond memory."""
+        self.decoder.close()
 
     def _pictures(self, order: Choice) -> Pictures:
-        pair = make_pair(self.job, order.key)
+        pair = make_pair(self.job, order.key, self.decoder.call)
         restored = list(restore_all(pair, self.restorers, self.job.scale))
-        named = [("degraded", picture_of(_repeated(pair.degraded, self.job.scale)))]
+        named = [("degraded", picture_of(repeat(pair.degraded, self.job.scale)))]
         named += [
-            (short_name(name), picture_of(pixels))
-            for name, pixels in zip(self.job.names, restored, strict=True)
+            (name, picture_of(pixels))
+            for name, pixels in zip(short_names(self.job.names), restored, strict=True)
         ]
         if pair.reference is not None:
             named.append(("reference", picture_of(pair.reference)))
         height, width = named[0][1].shape[:2]
         # Bicubic is the second of them, the first generator the third.
-        spot = most_changed(named[1][1], named[2][1], spot_share(width, height))
+        plain, ours = (reduced(picture) for _, picture in named[1:3])
+        spot = most_changed(plain, ours, spot_share(width, height))
+        spot = snapped(spot, *pair.degraded.shape[1:])
         return Pictures(order, tuple(whole_views(named, [spot])), (width, height), (spot,))
-
-
-def _repeated(pixels: Pixels, scale: int) -> Pixels:
-    """Magnified by repetition of pixels: what there was, as it was."""
-    return pixels.repeat(scale, axis=1).repeat(scale, axis=2)

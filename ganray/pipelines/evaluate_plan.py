@@ -6,7 +6,7 @@ memory does not grow with them.
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -51,6 +51,7 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluatePlan:
     checkpoints = {name: load_checkpoint(uri) for name, uri in generators.items()}
     job = _job(config, generators, checkpoints)
     metrics = require_metrics(config, bands=job.bands)
+    job = replace(job, digest=f"{job.digest} {metrics.digest}")
     if not config.degraded:
         config.degradation.require_fit(scale=job.scale, bands=job.bands)
     for name, checkpoint in checkpoints.items():
@@ -112,24 +113,28 @@ def _list_pairs(config: EvaluateConfig) -> Spool[PairKey]:
 
 def _paired(config: EvaluateConfig) -> Iterator[PairKey]:
     """Keys that both archives hold; a missing partner is an error that names it."""
-    sides = [_listed(uri, config) for uri in (config.degraded, config.reference)]
+    sides = [_tagged(config, side) for side in ("degraded", "reference")]
     num_alone = 0
     alone: list[str] = []
-    merged = heapq.merge(*sides, key=lambda info: info.key)
-    for key, group in groupby(merged, key=lambda info: info.key):
-        infos = list(group)
+    merged = heapq.merge(*sides, key=lambda found: found[0].key)
+    for key, group in groupby(merged, key=lambda found: found[0].key):
+        infos, tags = zip(*group, strict=True)
         if len(infos) == len(sides):
             yield PairKey(key, " ".join(info.etag for info in infos))
             continue
         num_alone += 1
         if num_alone <= NAMED:
-            alone.append(speakable(key))
+            alone.append(f"{speakable(key)} (only in {tags[0]})")
     if num_alone:
         more = ", …" if num_alone > NAMED else ""
         raise ConfigError(
             f"{num_alone} keys have no partner: {', '.join(alone)}{more}. degraded and reference "
             "are paired by equal keys; use include and exclude to leave keys out"
         )
+
+
+def _tagged(config: EvaluateConfig, side: str) -> Iterator[tuple[ObjectInfo, str]]:
+    return ((info, side) for info in _listed(getattr(config, side), config))
 
 
 def _listed(uri: str, selection: Selection) -> Iterator[ObjectInfo]:

@@ -12,7 +12,7 @@ from ganray.pipelines.evaluate_orders import EvaluateJob
 from ganray.pipelines.evaluate_pictures import Pictures
 from ganray.pipelines.evaluate_summary import ColumnSummary, Summaries
 from ganray.pipelines.evaluate_table import ValueTable
-from ganray.pipelines.picture_files import short_name
+from ganray.pipelines.picture_files import short_names
 from ganray.report.amounts import counted, number
 from ganray.report.charts import SIDE, Chart, Charts, Series, Shape, scatter
 from ganray.report.page import Figure, Page, Part, Section, render_page
@@ -36,11 +36,16 @@ class Findings:
     pictures: Sequence[Pictures]
     failed: Sequence[tuple[str, str]]
 
+    @property
+    def short(self) -> dict[str, str]:
+        """Each generator's name, bicubic's too, as it is shown."""
+        return dict(zip(self.job.names, short_names(self.job.names), strict=True))
+
 
 def render_report(found: Findings) -> str:
     """The report as HTML. Raises ReportError if it would be too large."""
     num_measured = found.table.num_pairs - len(found.table.failed)
-    names = [short_name(name) for name in found.job.generators]
+    names = [found.short[name] for name in found.job.generators]
     page = Page(
         kind="evaluation",
         title=", ".join(names),
@@ -76,7 +81,7 @@ def _verdict(found: Findings) -> str:
     gains = (against.difference > 0) == (summary.better == "higher")
     word = ("better than" if gains else "worse than") if decided else "not told apart from"
     return (
-        f"{short_name(name)} is {word} bicubic by {metric}: {against.difference:+.3g} "
+        f"{found.short[name]} is {word} bicubic by {metric}: {against.difference:+.3g} "
         f"({against.low:+.3g} to {against.high:+.3g}), better on {against.won} and worse on "
         f"{counted(against.lost, 'image')}."
     )
@@ -88,7 +93,7 @@ def _sections(found: Findings) -> list[Section]:
     return [
         Section(
             "Metrics",
-            (*_notices(found.summaries), _table(found.summaries)),
+            (*_notices(found.summaries), _table(found)),
             f"Means with intervals of {percent} by bootstrap over images; differences to bicubic "
             "are of the same images. ↑ higher is better, ↓ lower.",
         ),
@@ -118,11 +123,12 @@ def _notices(summaries: Summaries) -> tuple[Part, ...]:
     return tuple(Note(text, "bad") for text in dict.fromkeys(texts))
 
 
-def _table(summaries: Summaries) -> Table:
+def _table(found: Findings) -> Table:
     rows = []
-    for metric, first in summaries[BICUBIC].items():
-        for name, columns in summaries.items():
-            rows.append((f"{metric} {ARROWS[first.better]}", *_cells(name, columns[metric])))
+    for metric, first in found.summaries[BICUBIC].items():
+        for name, columns in found.summaries.items():
+            cells = _cells(found.short[name], columns[metric])
+            rows.append((f"{metric} {ARROWS[first.better]}", *cells))
     headings = ("metric", "generator", "mean", "interval", "images", "against bicubic")
     return table("", (*headings, "interval", "won–lost–tied"), rows)
 
@@ -130,7 +136,7 @@ def _table(summaries: Summaries) -> Table:
 def _cells(name: str, summary: ColumnSummary) -> tuple[str | Cell, ...]:
     against = summary.against.get(BICUBIC)
     mean = Cell("–", -np.inf) if summary.mean is None else _number(summary.mean)
-    cells = (short_name(name), mean, _interval(summary.low, summary.high), _number(
+    cells = (name, mean, _interval(summary.low, summary.high), _number(
         summary.num_images
     ))  # fmt: skip
     if against is None:
@@ -165,7 +171,7 @@ def _chart(found: Findings, metric: str) -> Chart:
     baseline = found.table.column(BICUBIC, metric)
     sign = sign_of(found.summaries[BICUBIC][metric])
     series = [
-        Series(short_name(name), baseline, sign * (found.table.column(name, metric) - baseline))
+        Series(found.short[name], baseline, sign * (found.table.column(name, metric) - baseline))
         for name in found.job.generators
     ]
     chart = scatter(metric, (f"{metric} of bicubic", "gain"), series)
@@ -193,10 +199,10 @@ def _strip(found: Findings, pictures: Pictures, max_bytes: int) -> Strip:
     choice = pictures.choice
     metric = next(iter(found.summaries[BICUBIC]))
     word = "win" if choice.gain > 0 else "loss" if choice.gain < 0 else "tie"
-    notes = [f"{word} by {metric} over {short_name(choice.rival)}: {choice.gain:+.3g}"]
+    notes = [f"{word} by {metric} over {found.short[choice.rival]}: {choice.gain:+.3g}"]
     for name in found.job.names:
         value = found.table.column(name, metric)[choice.number]
-        notes.append(f"{short_name(name)} {value:.4g}")
+        notes.append(f"{found.short[name]} {value:.4g}")
     missing = (Missing("pictures", pictures.reason),) if pictures.reason else ()
     text = StripText(speakable(choice.key), tuple(notes), missing)
     return make_strip(text, pictures.views, pictures.size, pictures.spots, max_bytes=max_bytes)

@@ -36,10 +36,11 @@ class ValueTable:
         self._is_done = np.zeros(num_pairs, bool)
         self._features: NDArray[np.float32] | None = None
 
-    def add(self, rows: Iterable[PairRow]) -> list[PairRow]:
-        """Take rows, and return those that were not known."""
-        new = [row for row in rows if not self._is_done[row.number]]
-        for row in new:
+    def add(self, rows: Iterable[PairRow]) -> None:
+        """Take those rows that are not known."""
+        for row in rows:
+            if self._is_done[row.number]:
+                continue
             self._is_done[row.number] = True
             self.is_failed[row.number] = bool(row.reason)
             if row.reason:
@@ -50,7 +51,6 @@ class ValueTable:
             ]
             if row.features:
                 self._keep(row)
-        return new
 
     @property
     def num_pairs(self) -> int:

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 
 import torch
 
+from ganray.codecs.isolation import IsolatedProcess
 from ganray.errors import CodecError, ConfigError, NotFoundError, RestorationError
 from ganray.manifest import speakable
 from ganray.pipelines.evaluate_metrics import Meter
 from ganray.pipelines.evaluate_orders import EvaluateJob, EvaluateOrder, PairRow, encode_part
 from ganray.pipelines.pairs import Pair, magnify_pair, read_pair, restore_pair, synthesise_pair
 from ganray.pipelines.pool import WorkerContext
+from ganray.pipelines.scenes import Call
 from ganray.raster.image import Pixels
 from ganray.restoration import Restorer
 from ganray.storage import open_store
@@ -27,6 +29,7 @@ class EvaluateWorker:
         self.output = open_store(job.config.output)
         self.restorers = load_restorers(job)
         self.meter = Meter(job)
+        self.decoder = own_decoder(job)
 
     def run(self, order: EvaluateOrder) -> Iterator[list[PairRow]]:
         """Measure the pairs of an order, and store the values before they are told."""
@@ -35,11 +38,11 @@ class EvaluateWorker:
         yield rows
 
     def close(self) -> None:
-        """Nothing is held beyond memory."""
+        self.decoder.close()
 
     def _row(self, number: int, key: str) -> PairRow:
         try:
-            pair = make_pair(self.job, key)
+            pair = make_pair(self.job, key, self.decoder.call)
             restored = restore_all(pair, self.restorers, self.job.scale)
             values, features = self.meter.measure(pair, restored)
             return PairRow(number, speakable(key), values, features)
@@ -59,8 +62,16 @@ def restore_all(pair: Pair, restorers: dict[str, Restorer], scale: int) -> Itera
         yield restore_pair(restorer, pair)
 
 
-def make_pair(job: EvaluateJob, key: str) -> Pair:
-    """Synthesise or read the pair of one key. Raises an error of BAD_PAIR."""
+def own_decoder(job: EvaluateJob) -> IsolatedProcess:
+    """The process in which a worker's files are decoded: one that crashes or hangs its decoder
+    fails by name. On a cluster too, where nobody watches over this worker."""
+    limits = job.config.limits
+    return IsolatedProcess(seconds=limits.seconds, memory_bytes=limits.memory_bytes)
+
+
+def make_pair(job: EvaluateJob, key: str, call: Call) -> Pair:
+    """Synthesise or read the pair of one key; `call` calls decoders. Raises an error of
+    BAD_PAIR."""
     config = job.config
     if config.degraded:
         reference = open_store(config.reference) if config.reference else None
@@ -71,6 +82,7 @@ def make_pair(job: EvaluateJob, key: str) -> Pair:
             bands=job.bands,
             scale=job.scale,
             codecs=config.codecs,
+            call=call,
         )
     return synthesise_pair(
         open_store(config.archive),
@@ -80,4 +92,5 @@ def make_pair(job: EvaluateJob, key: str) -> Pair:
         scale=job.scale,
         seed=config.seed,
         codecs=config.codecs,
+        call=call,
     )

@@ -63,7 +63,8 @@ def _lines(summaries: Summaries, table: ValueTable, keys: Spool[PairKey]) -> Ite
 
 def _opened(summary: ColumnSummary) -> str:
     """A summary as JSON that is not closed yet: the values of every image follow."""
-    return json.dumps(asdict(summary), indent=2).replace("\n", "\n    ").removesuffix("\n    }")
+    text = json.dumps(asdict(summary), indent=2, allow_nan=False)
+    return text.replace("\n", "\n    ").removesuffix("\n    }")
 
 
 def _per_image(table: ValueTable, column: tuple[str, str], keys: Spool[PairKey]) -> Iterator[str]:

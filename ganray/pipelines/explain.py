@@ -17,24 +17,18 @@ from ganray.codecs.dicom_profile import DicomConfig
 from ganray.codecs.film import FilmConfig
 from ganray.codecs.geo_config import GeoConfig
 from ganray.config import Section as ConfigSection
+from ganray.config import default_registry
 from ganray.errors import ConfigError
-from ganray.pipelines.archives import absolute_generator
+from ganray.pipelines.archives import absolute_generator, require_unread
 from ganray.pipelines.discriminator_view import judge, load_discriminator
 from ganray.pipelines.overlays import draw_divided, draw_heat
 from ganray.pipelines.picture_files import picture_of, read_pixels, short_name
 from ganray.raster.image import FloatPixels
-from ganray.raster.resample import resize
-from ganray.registry import default_registry
+from ganray.raster.resample import magnify
+from ganray.report.encoding import Picture
 from ganray.report.page import Figure, Page, Section, render_page
 from ganray.report.parts import Facts
-from ganray.report.pictures import (
-    Picture,
-    StripText,
-    make_strip,
-    most_changed,
-    spot_share,
-    whole_views,
-)
+from ganray.report.pictures import StripText, make_strip, most_changed, spot_share, whole_views
 from ganray.restoration import Restorer
 from ganray.restoration.invention import find_invention
 from ganray.storage import write_uri
@@ -106,7 +100,10 @@ def explain_image(config: ExplainConfig) -> Explanation:
     """Restore, map, write the page. Raises GanrayError."""
     if not config.image:
         raise ConfigError("no image is given; write ganray explain IMAGE")
-    case = _restore(config)
+    generator = absolute_generator(config.generator, config.registry)
+    files = config.image, config.reference, config.discriminator
+    require_unread(config.output, (*filter(None, files), generator))
+    case = _restore(config, generator)
     # What is at the ends is what the page shows first.
     layers = [*_discriminated(case, config), *_artifacts(case), *_invention(case)]
     figures = {name: value for layer in layers for name, value in layer.figures.items()}
@@ -115,8 +112,8 @@ def explain_image(config: ExplainConfig) -> Explanation:
     return Explanation(figures, meanings, config.output)
 
 
-def _restore(config: ExplainConfig) -> _Case:
-    restorer = Restorer.load(absolute_generator(config.generator, config.registry))
+def _restore(config: ExplainConfig, generator: str) -> _Case:
+    restorer = Restorer.load(generator)
     bands, scale = restorer.checkpoint.bands, restorer.scale
     degraded = read_pixels(config.image, bands, config.codecs)
     _, height, width = (degraded.shape[0], *(scale * side for side in degraded.shape[1:]))
@@ -134,7 +131,7 @@ def _restore(config: ExplainConfig) -> _Case:
                 f"{config.reference} has {reference.shape[2]}x{reference.shape[1]} pixels; "
                 f"expected {width}x{height}, {scale} times those of {config.image}"
             )
-    magnified = np.clip(resize(degraded, height, width), 0, 1)
+    magnified = magnify(degraded, height, width)
     return _Case(degraded, magnified, restored, reference)
 
 

@@ -5,16 +5,18 @@ bicubic on the same images. A rule holds where the images prove it: compared is 
 end of the interval, not the mean.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ganray.config import Section
+from ganray.evaluation.metrics import OF_IMAGES
 from ganray.pipelines.evaluate_config import BICUBIC
-from ganray.pipelines.evaluate_summary import ColumnSummary
+from ganray.pipelines.evaluate_summary import Summaries
 
+AUTO = "auto"
 CEILINGS = {
     "consistency": "max_consistency",
     "colour_drift": "max_colour_drift",
@@ -22,8 +24,6 @@ CEILINGS = {
 }
 """Metric → the key of its ceiling."""
 
-Summaries = Mapping[str, Mapping[str, ColumnSummary]]
-"""Generator → metric → what an evaluation found."""
 Amount = Annotated[float, Field(ge=0)]
 Opponent = Literal["bicubic", "incumbent"]
 
@@ -31,10 +31,11 @@ Opponent = Literal["bicubic", "incumbent"]
 class GateConfig(Section):
     """By which rules a candidate is promoted; each takes the unfavourable end of its interval."""
 
-    perceptual: str = "auto"
+    perceptual: str = AUTO
     """Metric that has to be better than bicubic's and the incumbent's; `auto` is lpips where
     `weights.features` names a network that was no loss, otherwise ssim_y, which does not like much
-    texture; of other bands than gray or RGB improvement."""
+    texture and is akin to MS-SSIM, a loss by default; of other bands than gray or RGB
+    improvement. None over a whole set: it has no interval."""
     min_gain: Amount = 0.0
     """By how much more than this it has to be better, in its own units."""
     max_loss_to_bicubic: Amount = 1.5
@@ -51,6 +52,19 @@ class GateConfig(Section):
     """Ceiling of the part of an image's change that is in neither input nor reference, 0 to 1."""
     max_failed: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Fraction of the images that may not be measured."""
+    min_images: Annotated[int, Field(ge=1)] = 4
+    """Images that a metric, or a comparison, needs to prove anything, by default as many as a
+    training is validated on. By chance alone four are all won once in sixteen times: give more."""
+
+    @field_validator("perceptual")
+    @classmethod
+    def _measures_images(cls, name: str) -> str:
+        if name not in (AUTO, *OF_IMAGES):
+            raise ValueError(
+                f"{name} is no metric of images, whose means have intervals; choose from "
+                f"{', '.join((AUTO, *OF_IMAGES))}"
+            )
+        return name
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,8 @@ class Verdict:
 
     Of a comparison `measured` is how much better the candidate is, in the metric's units, negative
     where it is worse; None where it could not be measured, which is a refusal. `margin` is what
-    was left, negative where it falls short.
+    was left, negative where it falls short. `reason` is why nothing was measured, where it is
+    known.
     """
 
     rule: str
@@ -69,6 +84,7 @@ class Verdict:
     bound: Literal["min", "max"]
     threshold: float
     passed: bool
+    reason: str = ""
 
     @property
     def margin(self) -> float | None:
@@ -77,18 +93,24 @@ class Verdict:
         above = self.measured - self.threshold
         return above if self.bound == "min" else -above
 
+    @property
+    def expected(self) -> str:
+        """The bound in words."""
+        bound = "at least" if self.bound == "min" else "at most"
+        bound = "more than" if self.rule == "perceptual" else bound
+        return f"{bound} {self.threshold:{self._sign}.4g}"
+
+    @property
+    def _sign(self) -> str:
+        return "+" if self.against else ""
+
     def __str__(self) -> str:
         """In words: what was found, what was expected, and what is missing."""
         whose = f" against {self.against}" if self.against else ""
-        bound = "at least" if self.bound == "min" else "at most"
-        bound = "more than" if self.rule == "perceptual" else bound
-        sign = "+" if self.against else ""
         if self.measured is None or self.margin is None:
-            return (
-                f"{self.metric}{whose} could not be measured, expected {bound} {self.threshold:g}"
-            )
-        words = f"{self.metric}{whose} {self.measured:{sign}.4g}, expected {bound} "
-        words += f"{self.threshold:{sign}.4g}"
+            why = f": {self.reason}" if self.reason else ""
+            return f"{self.metric}{whose} could not be measured, expected {self.expected}{why}"
+        words = f"{self.metric}{whose} {self.measured:{self._sign}.4g}, expected {self.expected}"
         return words if self.passed else f"{words}: {-self.margin:.4g} short"
 
 
@@ -122,9 +144,27 @@ def judge(summaries: Summaries, contest: Contest, config: GateConfig) -> tuple[V
     """Every rule's verdict; the candidate deserves its promotion if all have passed."""
     part_failed = contest.num_failed / max(1, contest.num_images)
     return (
-        _ceiling("failed", "failed", part_failed, config.max_failed),
+        _ceiling("failed", "failed", _Proof(part_failed), config.max_failed),
         *_comparisons(summaries, contest, config),
         *_ceilings(summaries, contest, config),
+    )
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """An unfavourable end, or why there is none."""
+
+    end: float | None = None
+    reason: str = ""
+
+
+def _proven(end: float | None, num_images: int, config: GateConfig) -> _Proof:
+    """The end of an interval over so many images, if they are enough to prove anything."""
+    if end is None or num_images >= config.min_images:
+        return _Proof(end)
+    images = "1 image has" if num_images == 1 else f"{num_images} images have"
+    return _Proof(
+        reason=f"{images} a value, and gate.min_images={config.min_images} are needed; give more"
     )
 
 
@@ -132,24 +172,27 @@ def _comparisons(summaries: Summaries, contest: Contest, config: GateConfig) -> 
     """The fidelity may fall so far and no further; what the eye sees has to be better."""
     for opponent, name in contest.opponents.items():
         loss: float = getattr(config, f"max_loss_to_{opponent}")
-        gain = _gain(summaries, contest.candidate, name, contest.fidelity)
-        passed = gain is not None and gain >= -loss
-        yield Verdict("fidelity", contest.fidelity, opponent, gain, "min", -loss, passed)
+        metric, gain = contest.fidelity, _gain(summaries, contest, name, contest.fidelity, config)
+        passed = gain.end is not None and gain.end >= -loss
+        yield Verdict("fidelity", metric, opponent, gain.end, "min", -loss, passed, gain.reason)
     for opponent, name in contest.opponents.items():
         metric, least = contest.perceptual, config.min_gain
-        gain = _gain(summaries, contest.candidate, name, metric)
+        gain = _gain(summaries, contest, name, metric, config)
         # Not better is not enough, even where no gain is asked for.
-        passed = gain is not None and gain > least
-        yield Verdict("perceptual", metric, opponent, gain, "min", least, passed)
+        passed = gain.end is not None and gain.end > least
+        yield Verdict("perceptual", metric, opponent, gain.end, "min", least, passed, gain.reason)
 
 
-def _gain(summaries: Summaries, candidate: str, other: str, metric: str) -> float | None:
+def _gain(
+    summaries: Summaries, contest: Contest, other: str, metric: str, config: GateConfig
+) -> _Proof:
     """How much better the candidate is, at the unfavourable end of the interval."""
-    found = summaries[candidate][metric]
+    found = summaries[contest.candidate][metric]
     against = found.against.get(other)
     if against is None:
-        return None
-    return against.low if found.better == "higher" else -against.high
+        return _Proof()
+    end = against.low if found.better == "higher" else -against.high
+    return _proven(end, against.won + against.lost + against.tied, config)
 
 
 def _ceilings(summaries: Summaries, contest: Contest, config: GateConfig) -> Iterator[Verdict]:
@@ -157,10 +200,11 @@ def _ceilings(summaries: Summaries, contest: Contest, config: GateConfig) -> Ite
         # Where not even bicubic has a value, the metric does not apply: without magnification.
         if summaries[BICUBIC][metric].mean is None:
             continue
-        highest = summaries[contest.candidate][metric].high
+        found = summaries[contest.candidate][metric]
+        highest = _proven(found.high, found.num_images, config)
         yield _ceiling("ceiling", metric, highest, getattr(config, key))
 
 
-def _ceiling(rule: str, metric: str, measured: float | None, most: float) -> Verdict:
-    passed = measured is not None and measured <= most
-    return Verdict(rule, metric, None, measured, "max", most, passed)
+def _ceiling(rule: str, metric: str, measured: _Proof, most: float) -> Verdict:
+    passed = measured.end is not None and measured.end <= most
+    return Verdict(rule, metric, None, measured.end, "max", most, passed, measured.reason)

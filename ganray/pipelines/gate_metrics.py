@@ -1,21 +1,16 @@
 """By which metrics a gate judges: one of fidelity, and one that was no loss of the training."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 
-from ganray.config import build_config
 from ganray.errors import ConfigError
 from ganray.evaluation.full_reference import GRAY_OR_RGB
 from ganray.evaluation.weights import MetricWeights
 from ganray.models.checkpoint import Checkpoint
-from ganray.models.feature_networks import CAFFE_SQUEEZENET, decode_network
+from ganray.models.feature_networks import decode_network
+from ganray.pipelines.evaluate_metrics import SEEING, may_be_loss
+from ganray.pipelines.gate import AUTO
 from ganray.storage import read_uri
-from ganray.training.objective import ObjectiveConfig
-
-AUTO = "auto"
-CPU = torch.device("cpu")
+from ganray.training.objective import told_losses
 
 
 def choose_fidelity(bands: int) -> str:
@@ -28,10 +23,13 @@ def choose_perceptual(asked: str, weights: MetricWeights, candidate: Checkpoint)
 
     LPIPS where its network is named and was no loss, otherwise SSIM; of other bands than gray or
     RGB, for which neither is defined, the part of the pixels that came closer to the reference.
-    NIQE is not chosen: without a reference, noise that was left is as natural as texture.
-    Raises ConfigError where the metric that was asked for was a loss.
+    NIQE is not chosen: without a reference, noise that was left is as natural as texture. SSIM is
+    chosen even where MS-SSIM was a loss, as it is by default with a small weight: akin to it, and
+    not the same. Raises ConfigError where the metric that was asked for was a loss, or lacks its
+    network.
     """
-    losses = _losses(candidate.training)
+    require_network(asked, weights)
+    losses = told_losses(candidate.training)
     if asked == AUTO:
         if candidate.bands not in GRAY_OR_RGB:
             return "improvement"
@@ -45,25 +43,18 @@ def choose_perceptual(asked: str, weights: MetricWeights, candidate: Checkpoint)
     return asked
 
 
-def _losses(training: Mapping[str, Any]) -> set[str]:
-    """The terms that a checkpoint says it was trained by; none where it does not say."""
-    told = training.get("config", {}).get("objective")
-    if told is None:
-        return set()
-    try:
-        objective = build_config(ObjectiveConfig, told)
-    except ConfigError:
-        # Of another version of ganray.
-        return set()
-    return {name for name, weight in objective.weights.items() if weight > 0}
+def require_network(asked: str, weights: MetricWeights) -> None:
+    """Raise ConfigError where the metric that is asked for sees by a network that none names."""
+    if asked in ("lpips", "dists") and not weights.features:
+        raise ConfigError(
+            f"gate.perceptual={asked} sees by a network, and weights.features is empty; name a "
+            "file of its weights, or choose a metric that needs none, as ssim_y"
+        )
 
 
-def _was_loss(metric: str, weights: MetricWeights, losses: set[str]) -> bool:
-    """Whether a metric is one of the losses, or sees by a network that one of them may see by.
-
-    Of the networks that losses know only Caffe's SqueezeNet is one that LPIPS may use.
-    """
-    if metric != "lpips" or "perceptual" not in losses:
+def _was_loss(metric: str, weights: MetricWeights, losses: frozenset[str]) -> bool:
+    """Whether a metric is one of the losses, or sees by a network that one of them may see by."""
+    if metric not in SEEING or "perceptual" not in losses:
         return metric in losses
-    network = decode_network(read_uri(weights.features), weights.features, CPU)
-    return network.architecture.name == CAFFE_SQUEEZENET
+    data = read_uri(weights.features)
+    return may_be_loss(decode_network(data, weights.features, torch.device("cpu")))

@@ -41,7 +41,8 @@ from ganray.pipelines.scenes import (
 )
 from ganray.raster.filling import fill
 from ganray.raster.image import Image, Pixels, Profile, empty_pixels
-from ganray.raster.validity import EVERYWHERE, Mask, MaskedPixels, Validity, hold, repeat
+from ganray.raster.resample import repeat
+from ganray.raster.validity import EVERYWHERE, Mask, MaskedPixels, Validity, hold
 from ganray.raster.windows import Box, place
 from ganray.restoration.canvas import RestoredWindow, WindowTask
 from ganray.restoration.guard import TrustMeter

@@ -54,7 +54,7 @@ OUTPUT_PIXELS = Metric("ganray_output_pixels_total", "counter", "Pixels of resto
 INPUT_SECONDS = Metric(
     "ganray_input_seconds",
     "histogram",
-    "Seconds of a worker for one input.",
+    "Seconds that the stages of one input took.",
     buckets=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0),
 )
 WINDOWS = Metric("ganray_windows_total", "counter", "Windows that went through the generator.")

@@ -84,6 +84,8 @@ class TrainMeters:
 
     def __enter__(self) -> "TrainMeters":
         self._meters.set(RUN_START, time.time(), "train")
+        # A training that never begins has come no further than this.
+        self._go_on()
         self._stack.enter_context(exported(self._meters))
         return self
 
@@ -92,11 +94,17 @@ class TrainMeters:
 
     def hear(self, line: Mapping[str, Any]) -> None:
         """Take a line of metrics, or an event."""
-        self._meters.set(RUN_PROGRESS, time.time(), "train")
+        self._go_on()
         if "event" in line:
             self._meters.add(TRAIN_EVENTS, 1, str(line["event"]))
         else:
             self._take(line)
+
+    def flush(self) -> None:
+        self._meters.flush()
+
+    def _go_on(self) -> None:
+        self._meters.set(RUN_PROGRESS, time.time(), "train")
 
     def _take(self, line: Mapping[str, Any]) -> None:
         self._meters.set(TRAIN_STEP, line["step"])

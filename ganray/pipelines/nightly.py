@@ -14,14 +14,20 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from ganray.errors import ClaimedError, GanrayError, StorageError, UnreachableError
+from ganray.errors import (
+    ClaimedError,
+    GanrayError,
+    RunFailedError,
+    StorageError,
+    UnreachableError,
+)
 from ganray.pipelines.metrics import NIGHT_END, NIGHT_START, Meters
 from ganray.pipelines.nightly_config import NightlyConfig
 from ganray.pipelines.nightly_deadline import moment_of, seconds_until_stop, stopping_after
 from ganray.pipelines.nightly_notify import notify
 from ganray.pipelines.restore import Report, RestoreResult, run_restoration
 from ganray.pipelines.restore_plan import RestorePlan
-from ganray.pipelines.stop import SIGTERM, GracefulStop
+from ganray.pipelines.stop import DEADLINE, SIGTERM, GracefulStop
 from ganray.pipelines.summary import RUNS_PREFIX, Summary
 from ganray.pipelines.workers import shared_cluster
 from ganray.storage import open_store
@@ -147,9 +153,20 @@ def _run_passes(
             _log.warning("event=pass_failed passes_left=%d cause=%r", left, str(error))
             continue
         results.append(result)
-        is_over = not result.summary.retryable or stop.is_set()
-        if is_over or not left or stop.wait(RETRY_PAUSE_SECONDS):
+        if not result.summary.passing or not left:
             return
+        if stop.wait(RETRY_PAUSE_SECONDS):
+            _require_own_end(result, stop)
+            return
+
+
+def _require_own_end(result: RestoreResult, stop: GracefulStop) -> None:
+    """Raise RunFailedError if it was not the deadline that kept a further pass from beginning."""
+    if stop.reason != DEADLINE:
+        raise RunFailedError(
+            f"stopped by {stop.reason} before another pass over {result.summary.passing} inputs "
+            "that failed in passing. What is recorded stays done; the next night goes on"
+        )
 
 
 def _run_pass(config: NightlyConfig, listener: Listener, stop: GracefulStop) -> RestoreResult:
@@ -179,9 +196,10 @@ def _conclude(
 
 
 def _outcome_of(error: BaseException, stop: GracefulStop) -> NightOutcome:
-    if isinstance(error, ClaimedError):
-        return "overlapped"
-    return "stopped" if stop.reason == SIGTERM else "failed"
+    # First: a night that waits for another one raises that one's claim when it is stopped.
+    if stop.reason == SIGTERM:
+        return "stopped"
+    return "overlapped" if isinstance(error, ClaimedError) else "failed"
 
 
 def _state_of(last: RestoreResult) -> NightOutcome:

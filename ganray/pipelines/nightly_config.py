@@ -25,7 +25,8 @@ class NightlyConfig(RestoreConfig):
     """What a night does that finds another run at work on its target: `stop` at once, or `wait`
     for its end, but not beyond the deadline."""
     retries: Annotated[int, Field(ge=0, le=10)] = 1
-    """Further passes in the same night over inputs that failed for a reason that may pass."""
+    """Further passes in the same night over inputs that failed for a reason that may pass: a fault
+    of the store, or lost workers."""
     webhook: str = ""
     """URL that gets the night's summary as JSON by one POST; `$NAME` takes it from the environment
     variable NAME, since such URLs are secrets."""

@@ -43,10 +43,20 @@ def _post(url: str, data: bytes) -> bool:
         with urlopen(request, timeout=POST_SECONDS) as answer:  # noqa: S310 checked
             answer.read(1)
     except (OSError, HTTPException, ValueError) as error:
-        # A status of 400 and above is an OSError, and names no URL.
-        _fail(url, f"{type(error).__name__}: {getattr(error, 'code', '') or error}")
+        _fail(url, _cause(error))
         return False
     return True
+
+
+def _cause(error: Exception) -> str:
+    """What may be said of an error: the text of an invalid URL's holds its path, the secret.
+
+    A status of 400 and above is an OSError, which may name the URL of a redirection.
+    """
+    kind = type(error).__name__
+    if not isinstance(error, OSError):
+        return kind
+    return f"{kind}: {getattr(error, 'code', '') or error}"
 
 
 def _fail(url: str, cause: str) -> None:

@@ -5,11 +5,13 @@ from collections.abc import Callable
 
 from ganray import __version__
 from ganray.errors import (
+    AccessDeniedError,
     CodecError,
     DistrustedError,
     GanrayError,
     LostWorkerError,
     MissingExtraError,
+    NotFoundError,
     RestorationError,
     StorageError,
     TooLargeError,
@@ -22,6 +24,14 @@ from ganray.pipelines.restore_tools import RestoreTools, out_of_memory
 from ganray.restoration.guard import Trust
 
 KILLING_ATTEMPTS = 3
+PASSING = tuple(
+    error.__name__
+    for error in (
+        *(StorageError, NotFoundError, AccessDeniedError, UnreachableError),
+        LostWorkerError,
+    )
+)
+"""Errors that may be gone within the hour; what is not installed stays so, and memory as small."""
 
 
 def attempt(action: Callable[[], None]) -> GanrayError | None:
@@ -47,6 +57,11 @@ def failed_row(job: RestoreJob, item: Pending, error: GanrayError, attempts: int
     # Two lost workers may have been bad luck; three times two were not.
     retry = retry or (isinstance(error, LostWorkerError) and attempts < KILLING_ATTEMPTS)
     return job.failed_row(item, error, attempts=attempts, retry=retry)
+
+
+def may_pass(row: LedgerRow) -> bool:
+    """Whether a failure may pass by itself, of a store or of workers that were lost."""
+    return row.retry and row.error in PASSING
 
 
 def restored_row(tools: RestoreTools, item: Pending, trust: Trust, flags: str) -> LedgerRow:

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from ganray.pipelines.picture_files import picture_of
 from ganray.raster.image import FloatPixels
-from ganray.report.pictures import Picture
+from ganray.report.encoding import Picture
 
 FULL = 0.1
 HOT = (1.0, 0.25, 0.0)

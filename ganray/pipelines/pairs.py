@@ -13,12 +13,14 @@ from ganray.errors import UnsupportedImageError
 from ganray.evaluation.metric import Metric, Sample
 from ganray.evaluation.metrics import build_metrics, measure_all
 from ganray.evaluation.weights import MetricWeights
+from ganray.pipelines.scenes import Call, apply
+from ganray.pipelines.whole_image import WholeImage, measured_box, read_whole
 from ganray.raster.image import FloatPixels, Pixels, from_float, to_float
 from ganray.raster.resample import resize
 from ganray.raster.validity import Mask
+from ganray.raster.windows import Box, crop
 from ganray.restoration import Restorer
 from ganray.storage import Store
-from ganray.training.references import Reading, as_reference, read_image, whole_reference
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,21 @@ def synthesise_pair(
     scale: int,
     seed: int,
     codecs: Codecs = DEFAULTS,
+    call: Call = apply,
 ) -> Pair:
-    """Degrade a whole reference; its randomness follows from (seed, key)."""
-    reference, dtype = _read(store, key, bands, codecs)
+    """Degrade a whole reference; its randomness follows from (seed, key).
+
+    Of one that lacks values the largest rectangle that has them. `call` calls the decoder.
+    """
+    found = call(read_whole, store, key, bands, codecs)
+    reference, dtype = found.pixels, found.dtype
+    if found.valid is not None:
+        reference = crop(reference, measured_box(found.valid, scale))
     _, height, width = reference.shape
     if min(height, width) < scale:
-        raise UnsupportedImageError(f"{width}x{height}; expected sides of at least {scale} pixels")
+        raise UnsupportedImageError(
+            f"{width}x{height}; expected sides of at least {scale} pixels: leave the image out"
+        )
     reference = reference[:, : height - height % scale, : width - width % scale]
     degraded = degrade(
         torch.from_numpy(np.ascontiguousarray(reference))[None],
@@ -70,35 +81,49 @@ def read_pair(
     bands: int,
     scale: int,
     codecs: Codecs = DEFAULTS,
+    call: Call = apply,
 ) -> Pair:
     """Read both files of one key from a pair of archives, or the degraded one alone.
 
     Raises CodecError, also where the reference is not `scale` times as large.
     """
-    pixels, dtype = _read(degraded, key, bands, codecs)
+    found = call(read_whole, degraded, key, bands, codecs)
     if reference is None:
-        return Pair(key, from_float(pixels, dtype), None)
-    larger, other = _read(reference, key, bands, codecs)
-    (height, width), (_, expected_height, expected_width) = larger.shape[1:], pixels.shape
+        pixels = found.pixels
+        if found.valid is not None:
+            pixels = crop(pixels, measured_box(found.valid))
+        return Pair(key, from_float(pixels, found.dtype), None)
+    larger = call(read_whole, reference, key, bands, codecs)
+    (height, width), (_, expected_height, expected_width) = (
+        larger.pixels.shape[1:],
+        found.pixels.shape,
+    )
     if (height, width) != (scale * expected_height, scale * expected_width):
         raise UnsupportedImageError(
             f"the reference has {width}x{height} pixels and the degraded image "
             f"{expected_width}x{expected_height}; expected {scale} times as many each way"
         )
-    return Pair(key, from_float(pixels, dtype), from_float(larger, other))
+    pixels, others = _cut_pair(found, larger, scale)
+    return Pair(key, from_float(pixels, found.dtype), from_float(others, larger.dtype))
 
 
-def _read(store: Store, key: str, bands: int, codecs: Codecs) -> tuple[FloatPixels, str]:
-    """A whole image in 0-1, and the type that holds what its file does."""
-    image = read_image(store, key, codecs)
-    dtype = "uint8" if image.pixels.dtype == np.uint8 else "uint16"
-    pixels = whole_reference(as_reference(image, Reading(bands, "float32", codecs)), bands)
-    if not np.isfinite(pixels).all():
-        raise UnsupportedImageError(
-            "it holds values that are not finite; fill them, or declare what stands for none "
-            "as its nodata"
-        )
-    return pixels, dtype
+def _cut_pair(
+    degraded: WholeImage, reference: WholeImage, scale: int
+) -> tuple[FloatPixels, FloatPixels]:
+    """The part of both in which every pixel has a value."""
+    if degraded.valid is None and reference.valid is None:
+        return degraded.pixels, reference.pixels
+    _, height, width = degraded.pixels.shape
+    valid = np.ones((height, width), bool)
+    if degraded.valid is not None:
+        valid &= degraded.valid
+    if reference.valid is not None:
+        valid &= reference.valid.reshape(height, scale, width, scale).all(axis=(1, 3))
+    box = measured_box(valid)
+    return crop(degraded.pixels, box), crop(
+        reference.pixels,
+        Box(*(scale * side for side in (box.top, box.left, box.bottom, box.right))),
+    )
 
 
 def restore_pair(restorer: Restorer, pair: Pair) -> Pixels:

@@ -1,11 +1,13 @@
 """Images of any family as pictures to look at: whole, with values from 0 to 1 shown as 8 bits."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ganray.codecs.catalog import DEFAULTS, Codecs, is_image
 from ganray.errors import ConfigError
 from ganray.raster.image import FloatPixels, Pixels, from_float, to_float
-from ganray.report.pictures import Picture
+from ganray.report.encoding import Picture
 from ganray.storage import open_store, split_uri
 from ganray.training.references import Reading, as_reference, read_image, whole_reference
 
@@ -36,6 +38,16 @@ def picture_of(pixels: Pixels) -> Picture:
         shown = from_float(unit.astype(np.float32, copy=False), "uint8")
     picture: Picture = np.ascontiguousarray(np.moveaxis(shown, 0, -1)).astype(np.uint8, copy=False)
     return picture if picture.shape[-1] == 3 else picture[..., 0]
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names that fit above pictures and tell them apart: a name's end says most, and those that
+    end alike are numbered by their places."""
+    short = [short_name(name) for name in names]
+    return [
+        f"{name} ({place})" if short.count(name) > 1 else name
+        for place, name in enumerate(short, start=1)
+    ]
 
 
 def short_name(name: str) -> str:

@@ -2,17 +2,21 @@
 
 import os
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from ganray.manifest import Input, probe_all
 from ganray.pipelines.restore_config import RestoreWorkersConfig
+from ganray.pipelines.restore_orders import AssemblyOrder, WorkOrder
 from ganray.pipelines.restore_plan import RestorePlan
+from ganray.pipelines.scenes import is_tiled
 from ganray.restoration import Restorer
 from ganray.storage import ObjectInfo, open_store
 
 HANDFUL = 64
+FEW_ASSEMBLIES = 4
 RAY_START_SECONDS = 10.0
 """From `ray.init` to the first order in a worker, measured by `make bench`."""
 TIMED_SIDE = 64
@@ -30,6 +34,17 @@ def choose_workers(plan: RestorePlan) -> RestoreWorkersConfig:
     if is_fixed or num_inputs > HANDFUL or os.environ.get("RAY_ADDRESS"):
         return workers
     if _pending_pixels(plan) * seconds_per_pixel(plan) <= RAY_START_SECONDS:
+        return workers.model_copy(update={"max": 0})
+    return workers
+
+
+def workers_for(
+    orders: Sequence[WorkOrder], workers: RestoreWorkersConfig, output_format: str
+) -> RestoreWorkersConfig:
+    """The pool, unless a few files are all that is left to be put together: that is mostly
+    done by the store, and done before a pool would have started."""
+    few = len(orders) <= FEW_ASSEMBLIES and output_format in ("same", "tiff")
+    if few and all(isinstance(o, AssemblyOrder) and is_tiled(o.scene.codec) for o in orders):
         return workers.model_copy(update={"max": 0})
     return workers
 

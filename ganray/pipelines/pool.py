@@ -28,9 +28,6 @@ RowT = TypeVar("RowT", covariant=True)
 
 # Orders that wait at a worker, so that it never waits for the driver.
 TASKS_IN_FLIGHT = 2
-# Workers that may be lost one after the other before they have begun: a node may be taken away
-# while one starts, and a worker that cannot start is no bad luck the fourth time.
-MAX_START_LOSSES = 3
 
 _GO_ON = "What is recorded stays done; run the same command again to go on"
 
@@ -102,7 +99,6 @@ def _run_on_ray(
     num_workers = min(workers.max, len(orders))
     with ray_cluster(workers, num_workers * workers.cpus), StopRelay(stop) as relay:
         _warn_of_no_room(workers)
-        _bound_waiting(ray.data.DataContext.get_current())
         dataset = ray.data.from_items(
             [{"number": i, "order": pickle.dumps(order)} for i, order in enumerate(orders)],
             override_num_blocks=len(orders),
@@ -145,13 +141,6 @@ def _rows(outcomes: ray.data.Dataset, relay: StopRelay) -> Iterator[Any]:
             begun = ray.get(relay.board.begun.remote())
         if begun is not None and begun <= over:
             return
-
-
-def _bound_waiting(context: Any) -> None:
-    """Wait for nodes and for long orders as long as it takes: by default half an hour without an
-    order's end is an error, and so is one worker that is lost while it starts."""
-    context.execution_no_progress_timeout_s = -1
-    context.max_consecutive_actor_init_deaths = MAX_START_LOSSES
 
 
 def _warn_of_no_room(workers: WorkersConfig) -> None:

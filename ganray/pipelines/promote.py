@@ -78,7 +78,10 @@ class PromoteResult:
     def as_dict(self) -> dict[str, Any]:
         told = asdict(self)
         del told["verdicts"]
-        rules = [asdict(verdict) | {"margin": verdict.margin} for verdict in self.verdicts]
+        rules = [
+            asdict(verdict) | {"margin": verdict.margin, "expected": verdict.expected}
+            for verdict in self.verdicts
+        ]
         return told | {"refused": self.is_refused, "rules": rules}
 
 
@@ -91,7 +94,10 @@ def run_promotion(config: PromoteConfig, report: Report) -> PromoteResult:
     store = open_name(config.registry, config.name)
     with claimed(store, _new_run_id()) as claim:
         result = _contend(config, candidate, store, claim, report)
-    content = json.dumps(result.as_dict(), indent=2) + "\n"
+    if result.was_current:
+        # Nothing was measured: what its promotion was decided by stays.
+        return result
+    content = json.dumps(result.as_dict(), indent=2, allow_nan=False) + "\n"
     open_store(config.output).write(GATE_KEY, content.encode())
     return result
 

@@ -7,13 +7,14 @@ from pydantic import Field, model_validator
 from ganray.codecs.dicom_profile import DicomConfig
 from ganray.codecs.film import FilmConfig
 from ganray.codecs.geo_config import GeoConfig
+from ganray.config import default_registry
 from ganray.degradation.recipe import RecipeField
 from ganray.evaluation.weights import MetricWeights
 from ganray.manifest import Selection
-from ganray.pipelines.evaluate_config import EvaluateConfig
+from ganray.pipelines.evaluate_config import DecodingConfig, EvaluateConfig
 from ganray.pipelines.gate import GateConfig
 from ganray.pipelines.workers import WorkersConfig
-from ganray.registry import default_registry, require_name
+from ganray.registry import require_name
 
 
 class PromoteConfig(Selection):
@@ -37,6 +38,7 @@ class PromoteConfig(Selection):
     reference: str = ""
     """URI or folder of their references."""
     weights: MetricWeights = MetricWeights()
+    limits: DecodingConfig = DecodingConfig()
     geo: GeoConfig = GeoConfig()
     film: FilmConfig = FilmConfig()
     dicom: DicomConfig = DicomConfig()

@@ -3,7 +3,7 @@
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
@@ -17,16 +17,16 @@ from ganray.errors import CodecError, RunFailedError
 from ganray.ledger import Ledger, LedgerRow
 from ganray.manifest import speakable
 from ganray.pipelines.metrics_run import RestoreMeters
-from ganray.pipelines.placement import choose_workers
+from ganray.pipelines.outcomes import may_pass
+from ganray.pipelines.placement import choose_workers, workers_for
 from ganray.pipelines.pool import run_pool
 from ganray.pipelines.recorder import Recorder
-from ganray.pipelines.restore_config import RestoreConfig, RestoreWorkersConfig
+from ganray.pipelines.restore_config import RestoreConfig
+from ganray.pipelines.restore_job import new_job
 from ganray.pipelines.restore_orders import (
     STAGING_PREFIX,
-    AssemblyOrder,
     OrderDone,
     Outcome,
-    RestoreJob,
     SceneFound,
     Told,
     WindowDone,
@@ -38,12 +38,10 @@ from ganray.pipelines.restore_report import EndedRun, write_restore_report
 from ganray.pipelines.restore_worker import RestoreWorker
 from ganray.pipelines.run_log import log_run
 from ganray.pipelines.scene_book import SceneBook
-from ganray.pipelines.scenes import is_tiled
 from ganray.pipelines.scenes_ahead import scenes_ahead
 from ganray.pipelines.stop import DEADLINE, GracefulStop
 from ganray.pipelines.summary import REPORT_NAME, InputCounts, RunFolder, Summary
 from ganray.pipelines.workers import ray_cluster
-from ganray.restoration.tiling import choose_tiling
 from ganray.storage import Store, open_store
 
 Report = Callable[[LedgerRow | WindowDone], None]
@@ -52,12 +50,7 @@ Report = Callable[[LedgerRow | WindowDone], None]
 # last, do not count, few enough that the driver's memory stays flat.
 ORDERS_PER_WAVE = 1024
 ORDERS_PER_WAVE_AND_WORKER = 64
-NEVER = 2**63
-COMPILED_BYTES = 2**28
-"""Input of one worker: as JPEG a billion pixels, a minute or more of a fast GPU."""
-SAMPLE_KEYS = 3
 NOT_FOR_DIAGNOSIS = "restored DICOM objects are not for diagnosis, which each of them says"
-FEW_ASSEMBLIES = 4
 DELETE_THREADS = 8
 KEYS_AT_ONCE = 1000
 KEPT_FAILURES = 1000
@@ -108,13 +101,14 @@ class _Run:
         self.report = report
         self.target: Store = open_store(plan.config.target)
         self.workers = choose_workers(plan)
-        self.job = _new_job(plan, run_id, self.workers.max)
+        self.job = new_job(plan, run_id, num_workers=self.workers.max, started_at=_now())
         self.folder = RunFolder(self.target, run_id)
         self.summary = _first_summary(plan, run_id)
         self.meters = RestoreMeters()
         self.recorder = Recorder(Ledger(self.target), run_id)
         self.scenes = SceneBook(self.workers.max)
         self.told: set[str] = set()
+        self.worker_seconds: dict[str, float] = {}
         self.page = ""
         self.failures = [(row.key, row.reason) for row in islice(plan.failed_before, KEPT_FAILURES)]
 
@@ -177,14 +171,16 @@ class _Run:
         come up. All waves share one cluster."""
         images = self.plan.orders(self.workers.max, skip=self._split_ahead())
         wave = max(ORDERS_PER_WAVE, ORDERS_PER_WAVE_AND_WORKER * self.workers.max)
+        is_connected = False
         with ExitStack() as cluster:
             while not stop.is_set():
                 found: Iterator[WorkOrder] = chain(self.scenes.orders(), images)
                 orders = list(islice(found, wave))
                 if not orders:
                     return
-                workers = self._workers_for(orders)
-                if workers.max:
+                workers = workers_for(orders, self.workers, self.plan.config.output.format)
+                if workers.max and not is_connected:
+                    is_connected = True
                     num_cpus = self.workers.max * self.workers.cpus
                     cluster.enter_context(ray_cluster(workers, num_cpus))
                     self.meters.connected(self.summary.inputs)
@@ -204,21 +200,6 @@ class _Run:
             found.add(scene.item.key)
         return found
 
-    def _workers_for(self, orders: Sequence[WorkOrder]) -> RestoreWorkersConfig:
-        """The pool, unless a few files are all that is left to be put together: that is mostly
-        done by the store, and done before a pool would have started."""
-        few = len(orders) <= FEW_ASSEMBLIES
-        copied = self.plan.config.output.format in ("same", "tiff")
-        if (
-            few
-            and copied
-            and all(
-                isinstance(order, AssemblyOrder) and is_tiled(order.scene.codec) for order in orders
-            )
-        ):
-            return self.workers.model_copy(update={"max": 0})
-        return self.workers
-
     def _take(self, told: Told) -> None:
         """Handle what is told for the first time; what an ended order has told is forgotten."""
         if not isinstance(told, OrderDone):
@@ -227,6 +208,7 @@ class _Run:
         for outcome in told.outcomes:
             self._handle(outcome)
         self.told.difference_update(map(identity, told.outcomes))
+        self.worker_seconds[told.worker] = told.worker_seconds
         self.recorder.close_order(told)
 
     def _handle(self, outcome: Outcome) -> None:
@@ -260,6 +242,7 @@ class _Run:
 
     def _end(self, error: BaseException | None) -> None:
         self.summary.seconds = time.perf_counter() - self.started
+        self.summary.worker_seconds = sum(self.worker_seconds.values())
         self.recorder.flush()
         self.folder.add_event({"event": "ended", "time": _now()} | self.summary.as_dict()["inputs"])
         self.folder.write_events()
@@ -288,33 +271,6 @@ def _new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
 
 
-def _new_job(plan: RestorePlan, run_id: str, num_workers: int) -> RestoreJob:
-    config, checkpoint = plan.config, plan.preparation.checkpoint
-    # With fewer inputs than workers, the workers share an input rather than wait.
-    window = config.window_pixels**2
-    share = len(plan.pending) < num_workers
-    return RestoreJob(
-        config=config,
-        generator_digest=checkpoint.digest,
-        scale=checkpoint.scale,
-        bands=checkpoint.bands,
-        tiling=choose_tiling(checkpoint.radius, checkpoint.alignment),
-        run_id=run_id,
-        started_at=_now(),
-        split_pixels=min(window, config.split_pixels) if share else config.split_pixels,
-        split_picture_pixels=window if share else NEVER,
-        samples=tuple(item.key for item in plan.sample[:SAMPLE_KEYS]),
-        compiles=_pays_to_compile(plan, num_workers),
-    )
-
-
-def _pays_to_compile(plan: RestorePlan, num_workers: int) -> bool:
-    """Whether every worker has enough to restore; what is in a file is not known yet."""
-    if plan.config.compile == "auto":
-        return plan.pending_bytes / max(1, num_workers) >= COMPILED_BYTES
-    return plan.config.compile == "always"
-
-
 def _first_summary(plan: RestorePlan, run_id: str) -> Summary:
     counts = InputCounts(
         listed=plan.num_listed,
@@ -334,12 +290,12 @@ def _count(summary: Summary, row: LedgerRow) -> None:
     else:
         summary.inputs.failed += 1
         summary.retryable += row.retry
+        summary.passing += may_pass(row)
         summary.failures[row.error] = summary.failures.get(row.error, 0) + 1
     summary.flagged += bool(row.flags)
     summary.windows += row.num_windows
     summary.input_pixels += row.input_pixels
     summary.output_pixels += row.output_pixels
-    summary.worker_seconds += row.seconds
 
 
 def _stop_beyond(summary: Summary, max_failed: float) -> None:

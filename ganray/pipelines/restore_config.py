@@ -10,11 +10,10 @@ from ganray.codecs.film import FilmConfig
 from ganray.codecs.geo_config import GeoConfig
 from ganray.codecs.photo_output import OutputConfig
 from ganray.codecs.video_config import VideoConfig
-from ganray.config import Section, digest
+from ganray.config import Section, default_registry, digest
 from ganray.manifest import Selection
 from ganray.models.checkpoint import ReadingConfig
 from ganray.pipelines.workers import NotNegative, WorkersConfig
-from ganray.registry import default_registry
 from ganray.report.config import ReportConfig
 from ganray.restoration import RestorerConfig
 from ganray.restoration.restorer import Precision

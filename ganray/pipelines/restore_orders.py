@@ -164,12 +164,14 @@ class OrderDone:
     """An order ended with these outcomes; its rows stand in these objects of the ledger.
 
     The outcomes were told one by one before. Where a worker died and another took its order over,
-    some may not have arrived.
+    some may not have arrived. `worker_seconds` are those since the worker of this id began.
     """
 
     name: str
     objects: tuple[str, ...]
     outcomes: tuple[Outcome, ...]
+    worker: str = ""
+    worker_seconds: float = 0.0
 
 
 Told = Outcome | OrderDone

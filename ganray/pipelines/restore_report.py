@@ -16,9 +16,8 @@ from ganray import __version__
 from ganray.config import to_yaml
 from ganray.ledger import Ledger
 from ganray.pipelines.report_pictures import Pictures, Reading, read_pictures
-from ganray.pipelines.restore_config import RestoreConfig, TrustConfig
+from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.restore_findings import (
-    FINE_BINS,
     TIME_BINS,
     Findings,
     Known,
@@ -26,35 +25,23 @@ from ganray.pipelines.restore_findings import (
     Scope,
     gather_findings,
 )
+from ganray.pipelines.restore_trust import trust_section
 from ganray.pipelines.summary import RunFolder, Summary
 from ganray.report.amounts import counted, duration, number, scaled
-from ganray.report.charts import Chart, Charts, Mark, Series, histogram, line_chart
+from ganray.report.charts import Charts, Series, line_chart
 from ganray.report.footprints import footprint_map
 from ganray.report.page import Figure, Page, Part, Section, render_page
 from ganray.report.parts import Cell, Count, Counts, Facts, Folded, Note, table
 from ganray.report.pictures import Strip, Strips
 from ganray.report.showing import Pair
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 HURRIED_SECONDS = 4.0
 """For pictures of a run that was stopped: the machine may be about to go."""
 MOST_REASONS = 25
-NUM_BARS = 32
 INPUTS_PER_BIN = 3
 TIME_UNITS = (("hours", 3600), ("minutes", 60), ("seconds", 1))
-SHOWN_SHARE = 0.995
-"""Of the values of a histogram: a single outlier would hide all others."""
-
-TRUST_FIGURES = {
-    "consistency": (
-        "Consistency error",
-        "mean absolute difference, 0 to 1",
-    ),
-    "colour_drift": ("Colour drift", "largest difference of a band's means, 0 to 1"),
-    "clipped": ("Clipped values", "fraction of values cut at black or white"),
-    "seam_error": ("Seam error", "largest difference between tiled and whole, 0 to 1"),
-}
 
 
 @dataclass(frozen=True)
@@ -79,8 +66,8 @@ def write_restore_report(folder: RunFolder, run: EndedRun) -> bool:
         folder.write_report(render_page(restore_page(folder, run)))
     # As wide as that: no mistake here may turn a run that restored everything into one that failed.
     except Exception as error:
-        logger.warning("report=failed run_id=%s reason=%s", run.summary.run_id, error)
-        logger.debug("report=failed", exc_info=True)
+        _log.warning("event=report_failed run_id=%s cause=%r", run.summary.run_id, str(error))
+        _log.debug("event=report_failed", exc_info=True)
         return False
     return True
 
@@ -104,7 +91,7 @@ def restore_page(folder: RunFolder, run: EndedRun) -> Page:
         _outcome(run),
         *_failures(findings),
         *_pictures(findings, pictures),
-        *_trust(run, findings),
+        *trust_section(run.config, findings),
         *_throughput(findings, run),
         *_map(pictures),
         _provenance(run, began, now),
@@ -242,69 +229,6 @@ def _pictures(findings: Findings, pictures: Pictures) -> Iterator[Section]:
         shown: list[Strip] = [strips[known.key] for known in rows if known.key in strips]
         if shown:
             yield Section(title, (Strips(tuple(shown)),), lead + how)
-
-
-def _trust(run: EndedRun, findings: Findings) -> Iterator[Section]:
-    charts, facts = [], []
-    for name, (title, label) in TRUST_FIGURES.items():
-        fine = findings.fine.get(name)
-        if fine is None or not fine.sum():
-            facts.append((title, "not measured"))
-        elif np.count_nonzero(fine) == 1:
-            bin_number = int(fine.argmax())
-            low, high = number(bin_number / FINE_BINS), number((bin_number + 1) / FINE_BINS)
-            facts.append(
-                (
-                    title,
-                    f"between {low} and {high} in all" if bin_number else f"below {high} in all",
-                )
-            )
-        else:
-            charts.append(_histogram(title, label, fine, findings.beyond[name], _limit(run, name)))
-    if not charts and not facts:
-        return
-    parts: list[Part] = [Charts(tuple(charts))] if charts else []
-    if findings.num_restored and facts:
-        parts.append(Facts(tuple(facts)))
-    if parts and findings.num_restored:
-        yield Section(
-            "How far to trust it",
-            tuple(parts),
-            lead=f"Over {counted(findings.num_restored, 'input')} restored with this generator and "
-            "these settings, by this run and earlier ones. None of these figures knows what the "
-            "original looked like: they say how far a restoration departs from its input.",
-        )
-
-
-def _limit(run: EndedRun, name: str) -> float:
-    trust: TrustConfig = run.config.trust
-    limits: dict[str, float] = {
-        "consistency": trust.max_consistency,
-        "colour_drift": trust.max_colour_drift,
-        "clipped": trust.max_clipped,
-        "seam_error": trust.max_seam_error,
-    }
-    return limits[name]
-
-
-def _histogram(title: str, label: str, fine: np.ndarray, beyond: int, limit: float) -> Chart:
-    """A few bars over most of the values, whose number beyond them the title says."""
-    cumulated = fine.cumsum()
-    needed = int(np.searchsorted(cumulated, SHOWN_SHARE * cumulated[-1])) + 1
-    first = int(np.flatnonzero(fine)[0])
-    first = 0 if first < needed / 2 else first
-    if limit < 1 and limit * FINE_BINS < 2 * needed:
-        needed = max(needed, int(limit * FINE_BINS) + 1)
-    each = max(1, -(-(needed - first) // NUM_BARS))
-    num_bars = -(-(needed - first) // each)
-    stop = min(FINE_BINS, first + num_bars * each)
-    padded = np.pad(fine[first:stop], (0, first + num_bars * each - stop))
-    counts = padded.reshape(num_bars, each).sum(1)
-    edges = (first + each * np.arange(num_bars + 1)) / FINE_BINS
-    num_more = int(cumulated[-1] - counts.sum()) + beyond
-    more = f" ({num_more:,} beyond {number(edges[-1])})" if num_more else ""
-    marks = [Mark(limit, f"limit {limit:g}")] if limit < 1 else []
-    return histogram(title + more, label, edges, counts, marks)
 
 
 def _throughput(findings: Findings, run: EndedRun) -> Iterator[Section]:

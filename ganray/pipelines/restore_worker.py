@@ -7,6 +7,7 @@ recorded is done again: a worker that is started anew first asks the ledger.
 import json
 import logging
 import os
+import secrets
 import signal
 import threading
 import time
@@ -54,6 +55,7 @@ class RestoreWorker:
         torch.set_num_threads(job.config.workers.num_threads)
         self.job = job
         self.context = context
+        self._id, self._began = secrets.token_hex(8), time.monotonic()
         # In the process itself a crash would end the run; after a crash the culprit is sought.
         self.tools = RestoreTools(job, isolated=context.in_process or context.restarted)
         meters = Meters()
@@ -61,8 +63,10 @@ class RestoreWorker:
         self.tools.source = MeteredStore(self.tools.source, self.meters)
         self.tools.target = MeteredStore(self.tools.target, self.meters)
         self._shell = ExitStack()
-        if not context.in_process:
-            # The driver exports and logs for itself.
+        if context.in_process:
+            # The driver logs for itself, and counts the retries of the whole process.
+            self._shell.enter_context(meters.exporting())
+        else:
             self._shell.enter_context(exported(meters))
             log_worker(job.run_id)
         self.ledger = Ledger(self.tools.target)
@@ -95,7 +99,8 @@ class RestoreWorker:
             yield outcome
         # After its last order Ray ends a worker without a word.
         self.meters.flush()
-        yield OrderDone(order.name, tuple(self._objects), tuple(outcomes))
+        lived = time.monotonic() - self._began
+        yield OrderDone(order.name, tuple(self._objects), tuple(outcomes), self._id, lived)
 
     def _run(self, order: WorkOrder) -> Iterator[Outcome]:
         return self.engine.run(self._tasks(order), self.context.stop)

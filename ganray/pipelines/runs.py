@@ -27,13 +27,16 @@ FIRST_EVENT_BYTES = 8192
 RUN_ID_TIME = "%Y%m%dT%H%M%S"
 SECONDS_PER_HOUR = 3600
 
-RunState = Literal["done", "some_failed", "deadline", "stopped", "unfinished", "running", "lost"]
+RunState = Literal[
+    "done", "some_failed", "deadline", "stopped", "unfinished", "running", "claimed", "lost"
+]
 
 
 @dataclass(frozen=True)
 class RunLine:
     """One run. `state` is `unfinished` where work was left over, and `lost` where a run was killed
-    before it could write its summary: what it recorded is in the ledger.
+    before it could write its summary: what it recorded is in the ledger. `claimed` is a run of
+    another machine, which goes on or was killed: the next run on the target finds out.
 
     `generator` is as it was asked for, `generator_digest` of its weights. `cost` is that of the
     workers' hours; None where no price was given, or there is no summary.
@@ -69,11 +72,11 @@ def read_runs(target: str) -> Iterator[RunLine]:
         yield from pool.map(lambda run_id: _read(store, run_id, claiming), ids)
 
 
-def _read(store: Store, run_id: str, claiming: set[str]) -> RunLine:
+def _read(store: Store, run_id: str, claiming: dict[str, bool]) -> RunLine:
     planned = _first_event(store, run_id)
     line = RunLine(
         run_id=run_id,
-        state="running" if run_id in claiming else "lost",
+        state=_state_without_end(run_id, claiming),
         started_at=_started_at(run_id),
         generator=str(planned.get("asked", "")),
         generator_digest=str(planned.get("generator", "")),
@@ -96,6 +99,12 @@ def _read(store: Store, run_id: str, claiming: set[str]) -> RunLine:
         pixels_per_second=summary["input_pixels"] / seconds if seconds else None,
         cost=price * worker_seconds / SECONDS_PER_HOUR if price else None,
     )
+
+
+def _state_without_end(run_id: str, claiming: dict[str, bool]) -> RunState:
+    if run_id not in claiming:
+        return "lost"
+    return "running" if claiming[run_id] else "claimed"
 
 
 def _state(inputs: InputCounts, stopped: str) -> RunState:

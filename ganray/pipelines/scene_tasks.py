@@ -26,7 +26,8 @@ from ganray.pipelines.restore_tools import RestoreTools
 from ganray.pipelines.scenes import describe, is_tiled, output_codec, scene_layout
 from ganray.raster.filling import fill
 from ganray.raster.image import Image, Pixels, Profile, empty_pixels
-from ganray.raster.validity import EVERYWHERE, Mask, MaskedPixels, hold, repeat
+from ganray.raster.resample import repeat
+from ganray.raster.validity import EVERYWHERE, Mask, MaskedPixels, hold
 from ganray.raster.windows import Box, crop, place
 from ganray.restoration.canvas import RestoredWindow, WindowTask
 from ganray.restoration.guard import TrustMeter

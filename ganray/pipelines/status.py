@@ -150,7 +150,7 @@ def _entry(info: ObjectInfo, row: LedgerRow | None, run: LatestRun) -> LedgerEnt
 
 
 def _summarise_ledger(run: LatestRun) -> Summary:
-    """What a run without a summary has done so far."""
+    """What a run without a summary has done so far; its times are not known."""
     summary = Summary(run.run_id)
     for entry in entries_of(run):
         if entry.state == "vanished":
@@ -182,4 +182,3 @@ def _add(summary: Summary, row: LedgerRow) -> None:
     summary.windows += row.num_windows
     summary.input_pixels += row.input_pixels
     summary.output_pixels += row.output_pixels
-    summary.worker_seconds += row.seconds

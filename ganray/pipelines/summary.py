@@ -28,12 +28,14 @@ class InputCounts:
 
 @dataclass
 class Summary:
-    """Counts of one run. `seconds` are of the run, `worker_seconds` the sum over its workers.
+    """Counts of one run. `seconds` are of the run, `worker_seconds` the sum over its workers, of
+    each from its start to the end of its last order, by the clock on the wall.
 
     `vanished` inputs have an output and are no longer in the archive, `flagged` ones exceed a
     limit of trust. `notices` is what whoever uses the outputs has to know.
-    Of the failed ones `retryable` are tried again by the next run, and `failures` counts those of
-    this run by the class of the error. `stopped` says by what the run was ended early.
+    Of the failed ones `retryable` are tried again by the next run, of which `passing` may pass by
+    themselves: failures of a store, and lost workers. `failures` counts those of this run by the
+    class of the error. `stopped` says by what the run was ended early.
     """
 
     run_id: str
@@ -47,6 +49,7 @@ class Summary:
     flagged: int = 0
     notices: list[str] = field(default_factory=list)
     retryable: int = 0
+    passing: int = 0
     failures: dict[str, int] = field(default_factory=dict)
     stopped: str = ""
 

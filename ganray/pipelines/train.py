@@ -8,7 +8,7 @@ run with another number of workers learn from the same samples.
 import contextlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ from ganray.pipelines.run_log import log_run
 from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.train_checkpoints import checkpoint_step, list_checkpoints
 from ganray.pipelines.train_config import TrainConfig, TrainPlan
-from ganray.pipelines.train_gate import GATE_FOLDER, pass_gate
+from ganray.pipelines.train_gate import GATE_FOLDER, awaits_gate, pass_gate
 from ganray.pipelines.train_on_ray import train_on_ray
 from ganray.pipelines.train_output import (
     CONFIG_KEY,
@@ -79,6 +79,10 @@ class Course:
         """From where the run began, which may be before the newest checkpoint, to its end."""
         return int(self.last_event["step"]) - (self.first_step or 0)
 
+    def flush(self) -> None:
+        """Hand what was heard to Ray's exporter, while there is a cluster."""
+        self.meters.flush()
+
     def hear(self, line: Mapping[str, Any]) -> None:
         if line.get("event") in ("started", "resumed") and self.first_step is None:
             self.first_step = int(line["step"])
@@ -109,25 +113,32 @@ def run_training(plan: TrainPlan, report: Report) -> TrainResult:
         start = _prepare_output(plan, store)
         reporter = TrainReporter(plan, store, report, lambda: wishes.wish().may_write)
         if isinstance(start, TrainResult):
-            pass_gate(plan, store, start.gave_up_at or plan.total_steps, report)
-            if config.gate.name:
-                reporter.write()
-            return start
+            if not awaits_gate(plan, store):
+                return start
+            with reporter.at_the_end():
+                pass_gate(plan, store, start.gave_up_at or plan.total_steps, report)
+            return replace(start, report=_page(config, reporter))
         # The generator first: from here on, where one stands this training is finished.
         store.delete(GENERATOR_KEY)
         store.write(CONFIG_KEY, to_yaml(config).encode())
         course = Course(report, start.step, reporter, run_id)
-        with reporter.at_the_end(), course.meters:
-            if config.workers.max == 0:
-                share = Share(0, 1, config.batch_size)
-                link = Link(course.hear, wishes.wish)
-                run_worker(plan, WorkerPlace(share, _local_device(), link), start.notes)
-            else:
-                train_on_ray(plan, course, wishes, stop, start.notes)
+        with reporter.at_the_end():
+            # Without the gate, which makes no step: it would be taken for a training that stands.
+            with course.meters:
+                if config.workers.max == 0:
+                    share = Share(0, 1, config.batch_size)
+                    link = Link(course.hear, wishes.wish)
+                    run_worker(plan, WorkerPlace(share, _local_device(), link), start.notes)
+                else:
+                    train_on_ray(plan, course, wishes, stop, start.notes)
             _require_end(course, wishes)
             pass_gate(plan, store, int(course.last_event["step"]), report)
-    page = join_uri(config.output, REPORT_KEY) if reporter.is_written else ""
+    page = _page(config, reporter)
     return TrainResult(generator, course.steps_done, already_finished=False, report=page)
+
+
+def _page(config: TrainConfig, reporter: TrainReporter) -> str:
+    return join_uri(config.output, REPORT_KEY) if reporter.is_written else ""
 
 
 def _require_end(course: Course, wishes: Wishes) -> None:

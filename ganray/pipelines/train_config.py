@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from pydantic import Field, model_validator
 
+from ganray.config import default_registry
 from ganray.errors import ConfigError
 from ganray.evaluation.weights import MetricWeights
 from ganray.models.catalog import discriminator_stride
@@ -19,10 +20,11 @@ from ganray.pipelines.archives import (
 )
 from ganray.pipelines.data_config import AUTO, DataConfig, resolve_validation
 from ganray.pipelines.gate import GateConfig
+from ganray.pipelines.gate_metrics import require_network
 from ganray.pipelines.train_images import Needs
 from ganray.pipelines.train_samples import DataPlan, plan_data
 from ganray.pipelines.workers import WorkersConfig
-from ganray.registry import default_registry, find_incumbent, open_name, require_name
+from ganray.registry import find_incumbent, open_name, require_name
 from ganray.training.config import (
     DiscriminatorConfig,
     DiscriminatorField,
@@ -154,6 +156,7 @@ def _require_gate(plan: TrainPlan) -> None:
     gate, validation = plan.config.gate, plan.data.validation
     if not gate.name:
         return
+    require_network(gate.perceptual, gate.weights)
     store = open_name(plan.config.registry, gate.name)
     find_incumbent(store, plan.samples.scale, plan.samples.bands)
     if gate.archive:
@@ -167,6 +170,12 @@ def _require_gate(plan: TrainPlan) -> None:
         raise ConfigError(
             "gate.name is given, and no image is held out to measure the candidate on; give "
             "gate.archive, or validation"
+        )
+    if (num_images := len(validation.keys)) < gate.min_images:
+        raise ConfigError(
+            f"gate.name is given, and the images of the validation are {num_images}, fewer than "
+            f"gate.min_images={gate.min_images}, which prove nothing; give gate.archive, or more "
+            "validation images by num_validation_images"
         )
 
 

@@ -9,17 +9,20 @@ from datetime import UTC, datetime
 from glob import escape
 from typing import Any
 
+from ganray.config import digest
 from ganray.pipelines.gate import GateConfig
-from ganray.pipelines.promote import PromoteResult, run_promotion
+from ganray.pipelines.promote import GATE_KEY, PromoteResult, run_promotion
 from ganray.pipelines.promote_config import PromoteConfig
-from ganray.pipelines.train_config import TrainConfig, TrainPlan
+from ganray.pipelines.train_config import TrainPlan
 from ganray.pipelines.train_output import EVENTS_KEY, GENERATOR_KEY, Report
 from ganray.pipelines.train_resume import GATE_EVENTS, read_if_there
+from ganray.pipelines.workers import WorkersConfig
 from ganray.storage import Store, join_uri
 from ganray.training.reactions import Event
 
 GATE_FOLDER = "gate"
 """Below a training's output: what the promotion measured and decided."""
+DECISION_KEY = f"{GATE_FOLDER}/{GATE_KEY}"
 
 
 def pass_gate(plan: TrainPlan, store: Store, step: int, report: Report) -> None:
@@ -27,13 +30,29 @@ def pass_gate(plan: TrainPlan, store: Store, step: int, report: Report) -> None:
 
     Raises GanrayError where nothing could be decided: the same command tries again.
     """
-    if not plan.config.gate.name or _is_decided(store, plan.config):
+    if not awaits_gate(plan, store):
         return
-
     result = run_promotion(promotion(plan), lambda progress: None)
-    event = _event(result, plan.config) | {"step": step}
+    event = _event(result, plan) | {"step": step}
     _append(store, event)
     report(event)
+
+
+def awaits_gate(plan: TrainPlan, store: Store) -> bool:
+    """Whether a promotion is asked for that is not decided: the newest event tells of another.
+
+    A training that went on has newer events; other rules or images are another promotion.
+    """
+    if not plan.config.gate.name:
+        return False
+    lines = (read_if_there(store, EVENTS_KEY) or b"").decode().splitlines()
+    last: Mapping[str, Any] = json.loads(lines[-1]) if lines else {}
+    return last.get("event") not in GATE_EVENTS or last.get("asked") != _asked(plan)
+
+
+def _asked(plan: TrainPlan) -> str:
+    """What a promotion is asked for: all but by how many workers."""
+    return digest(promotion(plan).model_copy(update={"workers": WorkersConfig()}))
 
 
 def promotion(plan: TrainPlan) -> PromoteConfig:
@@ -57,22 +76,14 @@ def promotion(plan: TrainPlan) -> PromoteConfig:
     )
 
 
-def _is_decided(store: Store, config: TrainConfig) -> bool:
-    """Whether the newest event is of this gate; a training that went on has newer ones."""
-    lines = (read_if_there(store, EVENTS_KEY) or b"").decode().splitlines()
-    last: Mapping[str, Any] = json.loads(lines[-1]) if lines else {}
-    told = last.get("event") in GATE_EVENTS and last.get("name") == config.gate.name
-    return told and last.get("registry") == config.registry
-
-
-def _event(result: PromoteResult, config: TrainConfig) -> Event:
+def _event(result: PromoteResult, plan: TrainPlan) -> Event:
     """What became of the candidate, and by which rules it was refused."""
-    place = {"name": config.gate.name, "registry": config.registry}
+    place = {"name": plan.config.gate.name, "registry": plan.config.registry}
     if result.is_refused:
         told = {"event": "refused", "incumbent": result.incumbent, "reasons": result.reasons}
     else:
         told = {"event": "promoted", "version": result.version}
-    return {**told, **place, "digest": result.digest}
+    return {**told, **place, "digest": result.digest, "asked": _asked(plan)}
 
 
 def _append(store: Store, event: Event) -> None:

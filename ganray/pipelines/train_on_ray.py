@@ -9,7 +9,7 @@ import logging
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 import ray.exceptions
@@ -24,9 +24,9 @@ from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.train_config import TrainPlan
 from ganray.pipelines.train_data import DATA_CPUS
 from ganray.pipelines.train_output import Report
-from ganray.pipelines.train_signals import Link, WatchedBoard, Wishes, beside_driver, shown_wishes
+from ganray.pipelines.train_signals import Link, WatchedBoard, Wishes, shown_wishes
 from ganray.pipelines.train_worker import WorkerPlace, run_worker
-from ganray.pipelines.workers import ray_cluster
+from ganray.pipelines.workers import beside_driver, ray_cluster
 from ganray.training.reactions import Event
 from ganray.training.samples import Share
 
@@ -49,6 +49,8 @@ class Course(Protocol):
 
     def hear(self, line: Mapping[str, Any]) -> None: ...
 
+    def flush(self) -> None: ...
+
 
 def train_on_ray(
     plan: TrainPlan,
@@ -64,7 +66,10 @@ def train_on_ray(
     """
     workers = plan.config.workers
     num_cpus = workers.max * _resources(plan)["CPU"]
-    with ray_cluster(workers, num_cpus):
+    with ExitStack() as cluster:
+        cluster.enter_context(ray_cluster(workers, num_cpus))
+        # The last events are heard as the queue ends, and without the cluster told to nobody.
+        cluster.callback(course.flush)
         if stop.is_listening:
             stop.listen()
         num_losses, stored = 0, course.stored_step

@@ -23,7 +23,8 @@ from ganray.pipelines.picture_files import picture_of
 from ganray.pipelines.train_config import TrainPlan
 from ganray.pipelines.train_validation import build_restorer, validation_pair
 from ganray.raster.image import Pixels
-from ganray.report.pictures import Picture, box_of, most_changed, spot_share
+from ganray.report.encoding import Picture
+from ganray.report.pictures import box_of, most_changed, spot_share
 from ganray.training.config import StagesConfig
 from ganray.training.state import TrainingState
 from ganray.training.steps import Batch
@@ -151,7 +152,7 @@ class Sampler:
     def _keep_sheets(self, batch: Batch) -> None:
         for name, patches in ((DEGRADED, batch.degraded), (REFERENCE, batch.reference)):
             few = patches[:SHEET_PATCHES].float().clamp(0, 1).cpu().numpy()
-            self._keep(f"{PATCHES}{name}.png", _png(_sheet(few, batch, self._plan.samples.scale)))
+            self._keep(f"{PATCHES}{name}.png", _png(_sheet(few, batch)))
 
 
 def cut_pair(pair: Pair, scale: int) -> Pair:
@@ -172,7 +173,7 @@ def cut_pair(pair: Pair, scale: int) -> Pair:
     )
 
 
-def _sheet(patches_BCHW: Pixels, batch: Batch, scale: int) -> Picture:
+def _sheet(patches_BCHW: Pixels, batch: Batch) -> Picture:
     """Patches in rows, all at the reference's size by repetition of pixels."""
     side = batch.reference.shape[-1]
     factor = side // patches_BCHW.shape[-1]

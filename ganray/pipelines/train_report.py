@@ -14,11 +14,10 @@ from typing import Any
 
 from ganray import __version__
 from ganray.config import to_yaml
-from ganray.pipelines.promote import GATE_KEY
 from ganray.pipelines.train_charts import bicubic, course_charts, stages_of, validation_charts
 from ganray.pipelines.train_config import TrainPlan
 from ganray.pipelines.train_events import MOST_TOLD, Happening, happenings, marks_of
-from ganray.pipelines.train_gate import GATE_FOLDER
+from ganray.pipelines.train_gate import DECISION_KEY
 from ganray.pipelines.train_history import History, read_history
 from ganray.pipelines.train_output import Report
 from ganray.pipelines.train_resume import read_if_there
@@ -162,14 +161,20 @@ _PROVENANCE = (
 
 
 def _verdict(told: Told) -> str:
+    """What became of the training, and of what came after it, such as its promotion."""
+    if told.trouble and told.ended("finished"):
+        return f"{_outcome(told)} What came after failed: {told.trouble}"
+    return _outcome(told)
+
+
+def _outcome(told: Told) -> str:
     steps = f"step {told.last_step:,} of {told.plan.total_steps:,}"
     if told.ended("gave_up"):
         return f"The training gave up at {steps}; the generator is the last good one."
     if told.ended("stopped"):
         return f"The training was stopped at {steps}. The same command goes on from there."
-    if told.trouble:
-        came = "came to its end, and then" if told.ended("finished") else f"ended early, at {steps}"
-        return f"The training {came}: {told.trouble}"
+    if told.trouble and not told.ended("finished"):
+        return f"The training ended early, at {steps}: {told.trouble}"
     if not told.ended("finished"):
         return f"The training is under way, at {steps}. This page is renewed with its checkpoints."
     reached, baseline = _final(told)
@@ -226,7 +231,7 @@ def _strips(told: Told) -> tuple[Part, ...]:
 
 def _gate(told: Told) -> tuple[Part, ...]:
     """What a promotion at the end decided, rule by rule."""
-    content = read_if_there(told.store, f"{GATE_FOLDER}/{GATE_KEY}")
+    content = read_if_there(told.store, DECISION_KEY)
     if content is None:
         return ()
     found = json.loads(content)
@@ -236,11 +241,10 @@ def _gate(told: Told) -> tuple[Part, ...]:
 
 
 def _rule(rule: dict[str, Any]) -> tuple[str, ...]:
-    bound = "at least" if rule["bound"] == "min" else "at most"
     measured = "not measured" if rule["measured"] is None else number(rule["measured"])
     return (
         *(rule["rule"], rule["metric"], rule["against"] or "", measured),
-        *(f"{bound} {number(rule['threshold'])}", "passed" if rule["passed"] else "refused"),
+        *(rule["expected"], "passed" if rule["passed"] else "refused"),
     )
 
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import ray
 import ray.exceptions
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ganray.claim import Claim
 from ganray.errors import StorageError
 from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.train_output import Report
+from ganray.pipelines.workers import beside_driver
 
 POLL_SECONDS = 0.25
 REGAIN_SECONDS = 2.0
@@ -120,11 +120,6 @@ def shown_wishes(wishes: Wishes) -> Iterator[Any]:
         yield board
     finally:
         is_over.set()
-
-
-def beside_driver() -> NodeAffinitySchedulingStrategy:
-    """For an actor that must not be lost with a worker's machine."""
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 class WatchedBoard:

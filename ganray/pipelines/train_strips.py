@@ -18,7 +18,8 @@ from ganray.pipelines.train_pictures import (
     step_key,
     watched_images,
 )
-from ganray.report.pictures import Picture, Strip, StripText, View, make_strip, whole_views
+from ganray.report.encoding import Picture
+from ganray.report.pictures import Strip, StripText, View, make_strip, whole_views
 from ganray.storage import Store
 from ganray.training.config import StagesConfig
 

@@ -10,11 +10,14 @@ from typing import Annotated
 import ray
 import ray.data
 from pydantic import Field, model_validator
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ganray.config import Section
 from ganray.errors import ConfigError, RunFailedError
 
 NotNegative = Annotated[int, Field(ge=0)]
+MAX_START_LOSSES = 3
+"""Workers that may be lost one after the other before they have begun."""
 
 
 class WorkersConfig(Section):
@@ -70,7 +73,7 @@ def ray_cluster(workers: WorkersConfig, num_cpus: float) -> Iterator[None]:
         raise RunFailedError(
             f"no Ray cluster: {error}. Check RAY_ADDRESS, or unset it to run on this machine"
         ) from error
-    _quiet_ray_data()
+    _configure_ray_data()
     try:
         _require_gpus(workers)
         yield
@@ -89,10 +92,21 @@ def shared_cluster(workers: WorkersConfig) -> Iterator[None]:
         yield
 
 
-def _quiet_ray_data() -> None:
+def beside_driver() -> NodeAffinitySchedulingStrategy:
+    """For an actor that must not be lost with a worker's machine."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+def _configure_ray_data() -> None:
     """Ray Data's own bars and plans would bury the job's progress."""
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    # By default half an hour without progress fails a run, and one that begins with no worker may
+    # wait longer for spot machines. A run that stands still is seen by the alert.
+    context.execution_no_progress_timeout_s = -1
+    # By default one worker that is lost while it starts, with its node perhaps, fails a run.
+    context.max_consecutive_actor_init_deaths = MAX_START_LOSSES
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 

@@ -5,15 +5,14 @@ unchanged; what has one never takes the value that says "none".
 """
 
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganray.raster.image import Pixels
+from ganray.raster.resample import repeat
 from ganray.raster.windows import Box, crop
-
-ScalarT = TypeVar("ScalarT", bound=np.generic)
 
 Mask = NDArray[np.bool_]
 """True where there is a value; (H,W), or (C,H,W) where bands differ."""
@@ -131,11 +130,6 @@ def hold(restored: Pixels, source: MaskedPixels, validity: Validity, scale: int)
         return validity.avoid(restored, None)
     large = repeat(valid, scale)
     return validity.avoid(np.where(large, restored, repeat(source.pixels, scale)), large)
-
-
-def repeat(values: NDArray[ScalarT], scale: int) -> NDArray[ScalarT]:
-    """(…,H,W) values, magnified by repetition."""
-    return values.repeat(scale, -2).repeat(scale, -1)
 
 
 def _same(band: NDArray[np.generic], value: float) -> Mask:

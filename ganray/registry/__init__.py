@@ -12,7 +12,6 @@ Measures nothing: whether a generator deserves to be current is the gate's to sa
 """
 
 from ganray.registry.names import (
-    default_registry,
     is_reference,
     list_names,
     locate,
@@ -45,7 +44,6 @@ __all__ = [
     "Pointer",
     "add_version",
     "choose_rollback",
-    "default_registry",
     "find_incumbent",
     "is_reference",
     "list_names",

@@ -1,6 +1,5 @@
 """From `registry:NAME` to the version that it means now."""
 
-import os
 import re
 from dataclasses import dataclass
 
@@ -11,14 +10,8 @@ from ganray.registry.versions import VERSION, VERSIONS_PREFIX, list_keys
 from ganray.storage import Store, join_uri, open_store
 
 SCHEME = "registry:"
-DEFAULT_REGISTRY = "ganray-output/registry"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-def default_registry() -> str:
-    """The registry of this environment: GANRAY_REGISTRY, or a folder beside other outputs."""
-    return os.environ.get("GANRAY_REGISTRY") or DEFAULT_REGISTRY
 
 
 @dataclass(frozen=True)
@@ -39,10 +32,15 @@ def is_reference(generator: str) -> bool:
 def parse_reference(text: str) -> Reference:
     """`[registry:]NAME[@VERSION]`. Raises ConfigError."""
     name, at, version = text.removeprefix(SCHEME).partition("@")
-    if not _NAME.fullmatch(name) or (at and not VERSION.fullmatch(version)):
+    if not _NAME.fullmatch(name):
         raise ConfigError(
             f"{text} names nothing in a registry; expected registry:NAME or registry:NAME@VERSION, "
-            "NAME of letters, digits, '.', '_' and '-', VERSION as ganray registry lists it"
+            "NAME of letters, digits, '.', '_' and '-'"
+        )
+    if at and not VERSION.fullmatch(version):
+        raise ConfigError(
+            f"{text}: found the version {version!r}; expected a whole one such as 0001-1a2b3c4d, "
+            "as ganray registry lists them"
         )
     return Reference(name, version)
 

@@ -120,13 +120,19 @@ def choose_rollback(store: Store, pointer: Pointer | None, version: str) -> str:
     Raises RegistryError where there is none.
     """
     if pointer is None:
-        raise RegistryError(f"{store.uri} has no current version; there is nothing to roll back")
+        raise RegistryError(
+            f"{store.uri} has no current version, so that there is nothing to roll back; promote "
+            "a generator by ganray promote"
+        )
     target = version or pointer.previous
     if not target:
         raise RegistryError(
-            f"{store.uri} has no version before {pointer.version}. {what_stands(store)}"
+            f"{store.uri} has no version before {pointer.version}, the first that was promoted; "
+            "promote another before going back"
         )
     if target == pointer.version:
-        raise RegistryError(f"{store.uri}: {target} is current; there is nothing to roll back")
+        raise RegistryError(
+            f"{store.uri}: {target} is current already. {what_stands(store, target)}"
+        )
     read_version(store, target)
     return target

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ganray.errors import GanrayError, NotFoundError, RegistryError
+from ganray.errors import NotFoundError, RegistryError
 from ganray.models.checkpoint import Checkpoint
 from ganray.storage import Store, join_uri
 
@@ -185,4 +185,7 @@ def encode_json(content: dict[str, Any]) -> bytes:
     try:
         return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
     except ValueError as error:
-        raise GanrayError(f"a figure of {content['version']} is not finite: {error}") from error
+        raise RegistryError(
+            f"a figure of {content['version']} is not finite ({error}), and was not written; find "
+            "the image that it comes from in metrics.json, leave it out, and promote again"
+        ) from error

@@ -11,7 +11,7 @@ from ganray.codecs.dicom_profile import DicomDetails
 from ganray.codecs.files import FILM_FORMATS, RASTER
 from ganray.codecs.geo_config import GeoConfig
 from ganray.raster.image import Image, Profile
-from ganray.report.pictures import Picture
+from ganray.report.encoding import Picture
 
 PERCENTILES = (0.5, 99.5)
 RASTER_PERCENTILES = (2.0, 98.0)

@@ -8,6 +8,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ganray import __version__
 from ganray.errors import ReportError
+from ganray.manifest import speakable
+from ganray.report.encoding import FEWER_PICTURES
 
 MAX_BYTES = 15 << 20
 """Of a whole page: it is opened by browsers, and sent by mail."""
@@ -52,15 +54,20 @@ class Page:
 
 
 def render_page(page: Page) -> str:
-    """The page as HTML. Raises ReportError beyond MAX_BYTES; nothing of it is escaped twice."""
-    html = _environment().get_template("page.html").render(
-        page=page, content_policy=CONTENT_POLICY, version=__version__
-    )  # fmt: skip
+    """The page as HTML. Raises ReportError beyond MAX_BYTES; nothing of it is escaped twice.
+
+    What is not UTF-8 in it, as in a file's name, is escaped.
+    """
+    html = speakable(
+        _environment()
+        .get_template("page.html")
+        .render(page=page, content_policy=CONTENT_POLICY, version=__version__)
+    )
     num_bytes = len(html.encode())
     if num_bytes > MAX_BYTES:
         raise ReportError(
-            f"the report would have {num_bytes} bytes, and {MAX_BYTES} are allowed; show fewer "
-            "pictures"
+            f"the report would have {num_bytes} bytes, and {MAX_BYTES} are allowed; "
+            f"{FEWER_PICTURES}"
         )
     return html
 

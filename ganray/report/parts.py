@@ -1,5 +1,6 @@
 """The plain parts of a report: text, facts, tables, counts, shares, and what is folded away."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -42,10 +43,6 @@ class Counts:
     counts: tuple[Count, ...]
     template: ClassVar[str] = "counts.html"
 
-    @property
-    def total(self) -> int:
-        return sum(count.value for count in self.counts)
-
 
 @dataclass(frozen=True)
 class Shares:
@@ -63,6 +60,14 @@ class Cell:
 
     text: str
     value: float | None = None
+
+    @property
+    def sorted_by(self) -> str:
+        """The number as JavaScript reads it; what is none stands with the lowest."""
+        assert self.value is not None
+        if math.isfinite(self.value):
+            return str(self.value)
+        return "Infinity" if self.value > 0 else "-Infinity"
 
 
 @dataclass(frozen=True)

@@ -4,33 +4,31 @@ A `View` is what was read of one state: the whole, reduced, and spots at full si
 encodes views, so that all of a strip together stay within a number of bytes.
 """
 
-import base64
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from ganray.errors import ReportError
 from ganray.raster.windows import Box
-
-Picture = NDArray[np.uint8]
-"""8 bits, (H,W) or (H,W,3)."""
+from ganray.report.encoding import (
+    BASE64_GROWTH,
+    Encoded,
+    Picture,
+    encode,
+    encode_alike,
+    encode_exactly,
+)
 
 PREVIEW_SIDE = 960
 """Longest side of the whole as it is shown."""
 SPOT_SIDE = 640
 """Longest side of a spot, in pixels of the largest state."""
-QUALITIES = (90, 75, 55, 30)
 PREVIEW_SHARE = 0.2
 EXACT_SHARES = (1.0, 0.8, 0.65)
 """Of a spot's sides: so much of it is shown if that can be exact."""
-SHRINKING = 0.7
-SMALLEST_SIDE = 64
-BASE64_GROWTH = 4 / 3
 
 
 @dataclass(frozen=True)
@@ -51,16 +49,6 @@ class View:
     name: str
     whole: Picture
     spots: tuple[Picture, ...] = ()
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A picture as a data: URI; `exact` says that its pixels are those that were given."""
-
-    uri: str
-    width: int
-    height: int
-    exact: bool
 
 
 @dataclass(frozen=True)
@@ -197,11 +185,11 @@ def make_strip(
     """
     allowed = int(max_bytes / BASE64_GROWTH)
     if not any(view.spots for view in views):
-        wholes = _encode_alike([view.whole for view in views], allowed)
+        wholes = encode_alike([view.whole for view in views], allowed)
         states = [_shown(v, text.title, e) for v, e in zip(views, wholes, strict=True)]
         return Strip(text.title, *size, tuple(states), (), text.notes, text.missing)
     each = int(allowed * PREVIEW_SHARE) // len(views)
-    previews = [encode(view.whole, each, exact=False) for view in views]
+    previews = [encode(view.whole, each) for view in views]
     kept, cuts = _encode_spots(views, spots, int(allowed * (1 - PREVIEW_SHARE)))
     states = [_shown(v, text.title, p, c) for v, p, c in zip(views, previews, cuts, strict=True)]
     return Strip(text.title, *size, tuple(states), kept, text.notes, text.missing)
@@ -231,12 +219,12 @@ def _encode_spots(
         pictures = [
             p[_cut(part, p)] for view in views for part, p in zip(inner, view.spots, strict=True)
         ]
-        exact = _exactly(pictures, max_bytes)
+        exact = encode_exactly(pictures, max_bytes)
         if exact is not None:
             kept = tuple(_within(s, part) for s, part in zip(spots, inner, strict=True))
             return kept, _grouped(exact, len(spots))
     everything = [picture for view in views for picture in view.spots]
-    return tuple(spots), _grouped(_encode_alike(everything, max_bytes), len(spots))
+    return tuple(spots), _grouped(encode_alike(everything, max_bytes), len(spots))
 
 
 def _within(spot: Spot, part: Spot) -> Spot:
@@ -251,63 +239,6 @@ def _within(spot: Spot, part: Spot) -> Spot:
 
 def _grouped(encoded: Sequence[Encoded], size: int) -> list[tuple[Encoded, ...]]:
     return [tuple(encoded[start : start + size]) for start in range(0, len(encoded), size)]
-
-
-def _encode_alike(pictures: Sequence[Picture], max_bytes: int) -> list[Encoded]:
-    """All exact if they fit together, else each compressed into its share."""
-    exact = _exactly(pictures, max_bytes)
-    if exact is not None:
-        return exact
-    return [encode(picture, max_bytes // len(pictures), exact=False) for picture in pictures]
-
-
-def _exactly(pictures: Sequence[Picture], max_bytes: int) -> list[Encoded] | None:
-    found = []
-    for picture in pictures:
-        data = _webp(PillowImage.fromarray(picture), lossless=True)
-        max_bytes -= len(data)
-        if max_bytes < 0:
-            return None
-        found.append(_encoded(data, picture.shape[1], picture.shape[0], exact=True))
-    return found
-
-
-def encode(picture: Picture, max_bytes: int, *, exact: bool = True) -> Encoded:
-    """A picture as WebP within so many bytes: exact if that fits, else lossy, then smaller.
-
-    Raises ReportError if even a thumbnail does not fit.
-    """
-    image = PillowImage.fromarray(picture)
-    for data, is_exact in _attempts(image, exact=exact):
-        if len(data) <= max_bytes:
-            return _encoded(data, *image.size, exact=is_exact)
-    raise ReportError(f"a picture does not fit into {max_bytes} bytes; show fewer of them")
-
-
-def _encoded(data: bytes, width: int, height: int, *, exact: bool) -> Encoded:
-    text = base64.b64encode(data).decode()
-    return Encoded(f"data:image/webp;base64,{text}", width, height, exact)
-
-
-def _attempts(image: PillowImage.Image, *, exact: bool) -> Iterator[tuple[bytes, bool]]:
-    if exact:
-        yield _webp(image, lossless=True), True
-    while True:
-        for quality in QUALITIES:
-            yield _webp(image, quality=quality), False
-        size = tuple(max(1, int(length * SHRINKING)) for length in image.size)
-        if max(size) < SMALLEST_SIDE:
-            return
-        image = image.resize((size[0], size[1]), PillowImage.Resampling.BOX)
-
-
-def _webp(image: PillowImage.Image, *, lossless: bool = False, quality: int = 100) -> bytes:
-    buffer = io.BytesIO()
-    # Without loss `quality` is effort: none takes a tenth of the time and a few more bytes.
-    effort: dict[str, Any] = {"lossless": True, "quality": 0, "method": 0}
-    lossy: dict[str, Any] = {"quality": quality, "method": 3, "use_sharp_yuv": True}
-    image.save(buffer, "WEBP", **(effort if lossless else lossy))
-    return buffer.getvalue()
 
 
 def _cut(spot: Spot, picture: Picture) -> tuple[slice, slice]:

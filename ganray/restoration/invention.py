@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from ganray.raster.image import FloatPixels
-from ganray.raster.resample import resize
+from ganray.raster.resample import magnify, repeat
 
 WINDOW_PIXELS = 7
 Map = NDArray[np.float32]
@@ -37,9 +37,9 @@ def find_invention(degraded: FloatPixels, restored: FloatPixels) -> Invention:
     _, height, width = restored.shape
     scale = height // degraded.shape[1]
     assert (height, width) == tuple(scale * side for side in degraded.shape[1:])
-    added = restored - np.clip(resize(degraded, height, width), 0, 1)
-    invented = added - _repeat(_block_means(added, scale), scale)
-    denied = _repeat(_block_means(restored, scale) - degraded, scale)
+    added = restored - magnify(degraded, height, width)
+    invented = added - repeat(_block_means(added, scale), scale)
+    denied = repeat(_block_means(restored, scale) - degraded, scale)
     return Invention(_local_root(invented), _local_root(denied))
 
 
@@ -48,10 +48,6 @@ def _block_means(pixels: FloatPixels, scale: int) -> FloatPixels:
     blocks = pixels.reshape(bands, height // scale, scale, width // scale, scale)
     means: FloatPixels = blocks.mean(axis=(2, 4), dtype=np.float32)
     return means
-
-
-def _repeat(pixels: FloatPixels, scale: int) -> FloatPixels:
-    return pixels.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
 def _local_root(pixels: FloatPixels) -> Map:

@@ -4,15 +4,15 @@ One number, `texture`, stands for all weights; each may be given by itself. The 
 the modules of the losses; here they are only chosen, weighed and summed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ganray.config import Section
+from ganray.config import Section, build_config
 from ganray.errors import ConfigError
 from ganray.storage import read_uri
 from ganray.training.artifacts import ldl
@@ -92,6 +92,21 @@ class ObjectiveConfig(Section):
             by_texture["perceptual"] = 0.0
         given = {name: getattr(self, name) for name in TEXTURE_WEIGHTS}
         return {name: by_texture[name] if w is None else w for name, w in given.items()}
+
+
+def told_losses(training: Mapping[str, Any]) -> frozenset[str]:
+    """The terms that a checkpoint says it was trained by; none where it does not say.
+
+    What it says in the words of another version may be any of them.
+    """
+    told = training.get("config", {}).get("objective")
+    if told is None:
+        return frozenset()
+    try:
+        objective = build_config(ObjectiveConfig, told)
+    except ConfigError:
+        return frozenset((*TEXTURE_WEIGHTS, *told))
+    return frozenset(name for name, weight in objective.weights.items() if weight > 0)
 
 
 @dataclass(frozen=True)

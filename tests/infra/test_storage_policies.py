@@ -3,10 +3,13 @@
 import json
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
 
 import boto3
 import pytest
 import requests
+import yaml
 from moto import mock_aws
 from moto.server import ThreadedMotoServer
 
@@ -14,6 +17,7 @@ from ganray.errors import AccessDeniedError
 from ganray.storage import open_store
 from ganray.storage.s3_errors import PERMISSIONS
 from tests.infra.manifests import ROOT, of_kind, rendered
+from tests.infra.production import EXAMPLES, job_of
 from tests.integration.command import ganray_here
 from tests.integration.pictures import encoded
 
@@ -84,6 +88,59 @@ def test_the_buckets_are_those_of_the_manifests() -> None:
         text = (POLICIES / policy).read_text()
         for uri in re.findall(r"=s3://(\S+)", job["spec"]["entrypoint"]):
             assert f"arn:aws:s3:::{uri}/*" in text
+
+
+POLICY_OF = {
+    "restore": "restore-policy.json",
+    "nightly": "restore-policy.json",
+    "train": "train-policy.json",
+    "shard": "train-policy.json",
+    "evaluate": "train-policy.json",
+    "promote": "train-policy.json",
+}
+"""Of the examples; the others restore other archives, and need policies of their own."""
+WRITTEN = {"target", "output", "registry"}
+
+
+def allowed_on(policy: str, resource: str) -> set[str]:
+    """What a policy allows on one resource."""
+    return {
+        action
+        for statement in statements(policy)
+        if any(fnmatchcase(resource, pattern) for pattern in _listed(statement["Resource"]))
+        for action in _listed(statement["Action"])
+    }
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict | list):
+            yield from _strings(item)
+
+
+def test_every_job_has_a_policy() -> None:
+    assert {job_of(example) for example in EXAMPLES} == set(POLICY_OF)
+
+
+@pytest.mark.parametrize("name", sorted(POLICY_OF))
+def test_a_policy_allows_what_the_example_reads_and_writes(name: str) -> None:
+    policy = POLICY_OF[name]
+    (example,) = [example for example in EXAMPLES if example.stem == name]
+    fields = yaml.safe_load(example.read_text())
+    uris = [(field, uri) for field, value in fields.items() for uri in _strings(value)]
+    named = [(field, uri.removeprefix("s3://")) for field, uri in uris if uri.startswith("s3://")]
+    assert named
+    for field, place in named:
+        is_file = bool(Path(place).suffix)
+        objects = allowed_on(policy, f"arn:aws:s3:::{place}" + ("" if is_file else "/a/b.png"))
+        bucket = allowed_on(policy, f"arn:aws:s3:::{place.partition('/')[0]}")
+        needed = set().union(*NEEDED.values()) if field in WRITTEN else READ
+        assert needed <= objects | bucket, place
+        assert "s3:GetObject" in objects, place
 
 
 def test_the_role_trusts_the_accounts_of_the_pods() -> None:

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ganray.errors import ReportError
 from ganray.models.catalog import shipped_path
 from ganray.models.checkpoint import Provenance, build_generator, encode_checkpoint
+from ganray.pipelines import evaluate
 from tests.integration.command import Outcome, ganray_here
 from tests.integration.pictures import textured, write_pictures
 from tests.unit.codecs.geo_files import geotiff
@@ -128,6 +130,23 @@ def test_a_pair_of_another_scale_or_size_fails_by_name_and_the_others_count(
     assert set(read_metrics(pairs / "out")["bicubic"]["psnr_y"]["per_image"]) == {"image-000.png"}
     (line,) = (pairs / "out" / "failed.jsonl").read_text().splitlines()
     assert json.loads(line)["key"] == "image-001.png"
+
+
+def test_a_report_that_cannot_be_made_loses_nothing_of_what_was_measured(
+    pairs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert evaluate_pairs(pairs).code == DONE
+
+    def fail(found: object) -> str:
+        raise ReportError("the report would be too large")
+
+    monkeypatch.setattr(evaluate, "render_report", fail)
+    outcome = evaluate_pairs(pairs, "metrics=[psnr_y]")
+    assert outcome.code == DONE, outcome.text
+    assert list(read_metrics(pairs / "out")["bicubic"]) == ["psnr_y"]
+    assert "warning: report.html was not written" in outcome.output
+    assert "the report would be too large" in caplog.text
+    assert not (pairs / "out" / "report.html").exists()
 
 
 def test_beyond_max_failed_the_run_fails(pairs: Path) -> None:

@@ -45,6 +45,30 @@ def test_files_of_several_families_and_sizes_are_compared_on_one_page(pictures: 
     assert set(re.findall(r'src="data:[^"]+" width="(\d+)"', text)) == {str(SIDE)}
 
 
+def test_files_whose_names_end_alike_are_told_apart(pictures: Path) -> None:
+    ending = "a-name-so-long-that-its-beginning-is-not-shown.png"
+    words = [str(pictures / f"{first}{ending}") for first in "ab"]
+    for word in words:
+        Path(word).write_bytes((pictures / "large.png").read_bytes())
+    page = pictures / "page.html"
+    outcome = ganray_here("compare", *words, words[0], "--output", str(page))
+    assert outcome.code == DONE, outcome.text
+    names = states(page.read_text())
+    assert len(set(names)) == 3 and all(name.startswith("…") for name in names)
+
+
+def test_a_file_whose_name_is_not_utf_8_is_compared_and_explained(pictures: Path) -> None:
+    odd = str(pictures / "caf\udce9.png")
+    Path(odd).write_bytes((pictures / "large.png").read_bytes())
+    page = pictures / "page.html"
+    outcome = ganray_here("compare", odd, str(pictures / "large.png"), "--output", str(page))
+    assert outcome.code == DONE, outcome.text
+    assert r"caf\udce9.png" in page.read_text()
+    outcome = ganray_here("explain", odd, f"output={page}")
+    assert outcome.code == DONE, outcome.text
+    assert r"caf\udce9.png" in page.read_text()
+
+
 @pytest.mark.parametrize(
     ("names", "words"),
     [
@@ -65,10 +89,16 @@ def test_files_that_cannot_be_compared_are_named(
     assert not (pictures / "page.html").exists()
 
 
-def test_a_file_is_never_overwritten_by_the_page(pictures: Path) -> None:
-    large = str(pictures / "large.png")
-    outcome = ganray_here("compare", large, str(pictures / "gray.tif"), "--output", large)
-    assert outcome.code == USAGE
+@pytest.mark.parametrize("written", ["{}/large.png", "{}/../{name}/large.png"])
+def test_a_file_is_never_overwritten_by_the_page(pictures: Path, written: str) -> None:
+    large, small = str(pictures / "large.png"), str(pictures / "small.jpg")
+    page = written.format(pictures, name=pictures.name)
+    compared = ganray_here("compare", large, small, "--output", page)
+    restored = ganray_here("explain", large, f"output={page}")
+    held = ganray_here("explain", small, f"reference={large}", f"output={page}")
+    for outcome in (compared, restored, held):
+        assert outcome.code == USAGE
+        assert f"would replace {large}" in outcome.errors
     assert Image.open(large).size == (SIDE, SIDE)
 
 

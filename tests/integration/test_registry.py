@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ganray.errors import StorageError
 from ganray.models.checkpoint import Provenance, encode_checkpoint, load_checkpoint
+from ganray.pipelines import train_gate
 from ganray.registry import list_versions, open_name
 from tests.integration.command import Outcome, ganray_here
 from tests.integration.pictures import write_pictures
@@ -22,6 +24,7 @@ def promote(folder: Path, candidate: str, registry: str = "") -> Outcome:
         f"registry={registry or folder / 'registry'}",
         "degradation=bicubic",
         'include=["*chelsea*", "*coffee*"]',
+        "gate.min_images=2",
         f"output={folder}/promotion",
         "workers.max=0",
     )
@@ -89,9 +92,11 @@ def test_a_better_generator_becomes_current_and_its_history_says_by_what(promote
 
 
 def test_a_candidate_that_is_current_already_is_left_alone(promoted: Path) -> None:
-    before = listing(promoted)
+    before, gate = listing(promoted), promoted / "promotion" / "gate.json"
+    decided = gate.read_text()
     outcome = promote(promoted, "compact-x2")
     assert (outcome.code, listing(promoted)) == (DONE, before)
+    assert json.loads(decided)["rules"] and gate.read_text() == decided
     assert "nothing to do: compact-x2 is current already" in outcome.output
 
 
@@ -222,6 +227,25 @@ def test_a_training_whose_generator_is_refused_is_done_and_says_why(tmp_path: Pa
     assert json.loads((tmp_path / "training" / "gate" / "gate.json").read_text())["refused"]
     assert (tmp_path / "training" / "generator.safetensors").is_file()
     assert ganray_here("registry", f"{tmp_path}/registry", "--json").json == []
+
+
+def test_a_promotion_that_breaks_is_told_apart_from_the_training_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: object) -> None:
+        raise StorageError("the registry does not answer")
+
+    report = tmp_path / "training" / "report.html"
+    with monkeypatch.context() as broken:
+        broken.setattr(train_gate, "run_promotion", fail)
+        assert train(tmp_path).code == FAILED
+    text = report.read_text()
+    assert "The training came to its end." in text and "ended early" not in text
+    assert "What came after failed: the registry does not answer" in text
+    again = train(tmp_path)
+    assert (again.code, f"to look at: {report}" in again.output) == (DONE, True), again.text
+    text = report.read_text()
+    assert "Promoted as photos" in text and "does not answer" not in text
 
 
 def test_a_gate_without_images_is_refused_before_the_training_starts(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from ganray.report.charts import Charts, Mark, Series, Stage, histogram, line_chart, on_stages
+from ganray.report.encoding import Picture
 from ganray.report.footprints import Outline, footprint_map
 from ganray.report.page import Figure, Page, Section, render_page
 from ganray.report.parts import Cell, Count, Counts, Facts, Folded, Note, Shares, table
 from ganray.report.pictures import (
     Missing,
-    Picture,
     Spot,
     Strip,
     Strips,
@@ -124,7 +124,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "Failures": table(
             "Failures",
             ("Inputs", "Reason"),
-            [(Cell("9", 9.0), LONG), (Cell("10", 10.0), "b"), (Cell("1", 1.0), "c")],
+            [
+                *((Cell("9", 9.0), LONG), (Cell("–", -np.inf), "d")),
+                *((Cell("10", 10.0), "b"), (Cell("1", 1.0), "c"), (Cell("", -np.inf), "e")),
+            ],
         ),
         "Facts": Facts((("generator", LONG), ("ganray", "0.1"))),
         "Words": Note(LONG, "bad"),
@@ -282,13 +285,15 @@ def test_all_states_of_a_strip_are_seen_at_one_to_one_together(tab: Tab) -> None
 def test_any_two_of_several_states_can_be_compared(tab: Tab) -> None:
     strip = "document.querySelectorAll('.strip')[2]"
     tab.run(
-        f"(() => {{ const s = {strip}.querySelector('select'); s.value = 'other';"
+        f"(() => {{ const s = {strip}.querySelector('select');"
+        " s.value = [...s.options].find((o) => o.text === 'other').value;"
         " s.dispatchEvent(new Event('change')); })()"
     )
     names = tab.run(
-        f"[...{frame(2)}.querySelectorAll('.layer')].map((l) => l.className + l.dataset.name)"
+        f"[...{frame(2)}.querySelectorAll('.layer')].map("
+        "(l) => [l.className, l.querySelector('img').alt])"
     )
-    assert names == ["layer underreference", "layer overother"]
+    assert names == [["layer under", "reference: several"], ["layer over", "other: several"]]
     assert tab.run(f"{frame(2)}.querySelector('.tag.left').textContent") == "other"
 
 
@@ -296,7 +301,7 @@ def test_a_table_is_sorted_by_its_headings(tab: Tab) -> None:
     column = "[...document.querySelectorAll('tbody tr')].map((r) => r.cells[0].textContent)"
     tab.run("document.querySelector('th button').focus()")
     tab.run("document.querySelector('th button').click()")
-    assert tab.run(column) == ["1", "9", "10"]
+    assert tab.run(column) == ["–", "", "1", "9", "10"]
     assert tab.run("document.querySelector('th').getAttribute('aria-sort')") == "ascending"
 
 

@@ -22,11 +22,10 @@ from ganray.claim import (
     Claim,
     ClaimRecord,
     Clock,
-    Owner,
     claimed,
-    this_process,
 )
 from ganray.errors import ClaimedError, StorageError
+from ganray.owner import Owner, this_process
 from ganray.storage import Store, open_store
 from tests.unit.memory_store import MemoryStore
 

@@ -130,15 +130,16 @@
     });
 
     // Of more than two states, the first frame shows copies of any two.
-    const layersOf = new Map([...strip.querySelectorAll(".cell .layer")].map((l) => [l.dataset.name, l]));
+    // By their places: names may be alike.
+    const states = [...strip.querySelectorAll(".cell .layer")];
     const choose = (select) => {
-      const copy = layersOf.get(select.value).cloneNode(true);
+      const copy = states[select.value].cloneNode(true);
       copy.className = `layer ${select.dataset.side}`;
       const layers = frames[0].querySelector(".layers"), old = layers.querySelector(`.${select.dataset.side}`);
       if (old) old.replaceWith(copy);
       else if (select.dataset.side === "under") layers.prepend(copy);
       else layers.append(copy);
-      frames[0].querySelector(select.dataset.side === "over" ? ".tag.left" : ".tag.right").textContent = select.value;
+      frames[0].querySelector(select.dataset.side === "over" ? ".tag.left" : ".tag.right").textContent = select.selectedOptions[0].textContent;
       draw();
     };
     strip.querySelectorAll("select").forEach((select) => {
@@ -149,6 +150,9 @@
     placeMarks();
   }
 
+  // A difference of infinities is no number.
+  const compare = (x, y) => (x < y ? -1 : x > y ? 1 : 0);
+
   function sortable(table) {
     const headings = [...table.querySelectorAll("th")], body = table.tBodies[0];
     headings.forEach((heading, column) => heading.firstElementChild.addEventListener("click", () => {
@@ -158,7 +162,7 @@
       const order = (a, b) => {
         const [x, y] = [a.cells[column], b.cells[column]];
         const found = "value" in x.dataset && "value" in y.dataset
-          ? x.dataset.value - y.dataset.value
+          ? compare(+x.dataset.value, +y.dataset.value)
           : x.textContent.localeCompare(y.textContent);
         return ascending ? found : -found;
       };

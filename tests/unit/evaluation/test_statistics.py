@@ -40,6 +40,11 @@ def test_one_value_or_equal_ones_are_their_own_interval(value: float, number: in
     assert bootstrap_interval([value] * number) == (value, value)
 
 
+@pytest.mark.parametrize("values", [[30.0] * 3 + [30 + 4e-15], [1.0] * 4 + [1 + 2.3e-16]])
+def test_values_that_are_equal_but_for_rounding_have_an_interval(values: list[float]) -> None:
+    assert bootstrap_interval(values) == (min(values), max(values))
+
+
 def test_of_no_value_nothing_is_known() -> None:
     assert all(map(math.isnan, bootstrap_interval([])))
     nothing = compare_pairs([None, 1.0], [2.0, None], "higher")

@@ -105,6 +105,21 @@ def test_consistency_and_drift_are_those_of_the_ledger() -> None:
     assert found["colour_drift"] == pytest.approx(trust.colour_drift, abs=2e-4)
 
 
+def test_what_was_lost_counts_in_neither_consistency_nor_drift() -> None:
+    degraded = np.full((3, 8, 8), 0.5, np.float32)
+    restored = degraded.repeat(2, 1).repeat(2, 2)
+    lost = np.zeros((8, 8), bool)
+    lost[:4] = True
+    restored[:, :8] = 1.0
+    restored[0, 8:] += np.float32(0.1)
+    what = Sample(restored, degraded=degraded, lost=lost, scale=2)
+    assert METRICS["consistency"].measure(what, 0) == pytest.approx(0.1 / 3, abs=1e-6)
+    assert METRICS["colour_drift"].measure(what, 0) == pytest.approx(0.1, abs=1e-6)
+    nothing = Sample(restored, degraded=degraded, lost=np.ones((8, 8), bool), scale=2)
+    assert METRICS["consistency"].measure(nothing, 0) is None
+    assert METRICS["colour_drift"].measure(nothing, 0) is None
+
+
 @given(seed=st.integers(0, 2**32 - 1), shift=st.floats(0.02, 0.2))
 @settings(deadline=None, max_examples=10)
 def test_a_shift_of_one_band_is_its_drift(seed: int, shift: float) -> None:

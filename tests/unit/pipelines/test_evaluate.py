@@ -1,5 +1,6 @@
 """The evaluation's parts: orders, the table, what is made of it, and the checks before."""
 
+import io
 import json
 from pathlib import Path
 
@@ -7,11 +8,14 @@ import numpy as np
 import pytest
 
 from ganray.config import build_config
-from ganray.errors import ConfigError
+from ganray.errors import ConfigError, UnsupportedImageError
 from ganray.evaluation.distribution import FeatureSums
+from ganray.evaluation.naturalness import shipped_niqe
 from ganray.evaluation.weights import MetricWeights
-from ganray.pipelines import evaluate_table, evaluate_writing
-from ganray.pipelines.evaluate_config import BICUBIC, EvaluateConfig
+from ganray.models.feature_networks import ARCHITECTURES, CAFFE_SQUEEZENET, VGG16
+from ganray.pipelines import evaluate_pictures, evaluate_table, evaluate_writing
+from ganray.pipelines.evaluate import run_evaluation
+from ganray.pipelines.evaluate_config import BICUBIC, DecodingConfig, EvaluateConfig
 from ganray.pipelines.evaluate_metrics import columns_of, notice_of, require_metrics
 from ganray.pipelines.evaluate_orders import (
     EvaluateJob,
@@ -21,14 +25,19 @@ from ganray.pipelines.evaluate_orders import (
     encode_part,
     plan_orders,
 )
-from ganray.pipelines.evaluate_pictures import choose_images
+from ganray.pipelines.evaluate_pictures import Choice, PictureWorker, choose_images
 from ganray.pipelines.evaluate_plan import EvaluatePlan, plan_evaluation
 from ganray.pipelines.evaluate_summary import summarise
 from ganray.pipelines.evaluate_table import ValueTable
 from ganray.pipelines.evaluate_writing import write_lines, write_metrics
+from ganray.pipelines.pairs import Pair, read_pair, synthesise_pair
+from ganray.pipelines.pool import WorkerContext
 from ganray.pipelines.spool import Spool
+from ganray.pipelines.workers import WorkersConfig
+from ganray.report.pictures import PREVIEW_SIDE, Spot
 from ganray.storage import open_store
-from tests.integration.pictures import write_pictures
+from tests.integration.pictures import encoded, write_pictures
+from tests.unit.codecs.geo_files import geotiff
 
 
 def make_job(**values: object) -> EvaluateJob:
@@ -94,8 +103,8 @@ def filled_table(job: EvaluateJob, values: np.ndarray) -> ValueTable:
 def test_rows_that_come_twice_count_once() -> None:
     table = ValueTable(3, columns_of(make_job()))
     rows = [PairRow(1, "b", reason="no image"), PairRow(2, "c", (1.0, 2.0, 3.0, 4.0))]
-    assert table.add(rows) == rows
-    assert table.add(rows) == []
+    table.add(rows)
+    table.add(rows)
     assert (table.num_pending, len(table.failed)) == (1, 1)
     assert table.column(BICUBIC, "lpips")[2] == 2.0
     assert np.isnan(table.column(BICUBIC, "lpips")[1])
@@ -188,6 +197,27 @@ def test_the_first_generator_is_held_against_bicubic_and_the_second_alike() -> N
     assert {choice.rival for choice in chosen} == {BICUBIC, "photo-x2"}
 
 
+def test_the_spot_of_large_pictures_is_looked_for_in_reduced_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    large = np.zeros((3, 1200, 600), np.uint8)
+    seen: list[int] = []
+
+    def most_changed(*pictures: np.ndarray) -> Spot:
+        seen.extend(max(picture.shape) for picture in pictures[:2])
+        return Spot(0, 0, 0.5, 0.5)
+
+    monkeypatch.setattr(evaluate_pictures, "most_changed", most_changed)
+    monkeypatch.setattr(evaluate_pictures, "load_restorers", lambda job: {})
+    pair = Pair("a.png", large[:, ::2, ::2], large)
+    monkeypatch.setattr(evaluate_pictures, "make_pair", lambda job, key, call: pair)
+    monkeypatch.setattr(evaluate_pictures, "restore_all", lambda *given: [large, large])
+    worker = PictureWorker(make_job(metrics=["psnr_y"]), WorkerContext(True, False, lambda: False))
+    (found,) = worker.run(Choice(0, "a.png", BICUBIC, 1.0))
+    assert (found.reason, found.size, len(found.spots)) == ("", (600, 1200), 1)
+    assert seen == [PREVIEW_SIDE] * 2
+
+
 @pytest.mark.parametrize(
     ("values", "bands", "words"),
     [
@@ -246,13 +276,104 @@ def test_generators_of_several_scales_are_refused(tmp_path: Path) -> None:
         plan_evaluation(config)
 
 
-def test_a_metric_that_was_the_loss_says_so() -> None:
-    training = {"config": {"objective": {"perceptual_weights": "vgg19.pth", "perceptual": None}}}
-    same = MetricWeights(features="s3://weights/vgg19.pth")
-    other = MetricWeights(features="squeezenet.npz")
-    assert "is its loss" in notice_of("lpips", "mine", training, same)
-    assert "favours it" in notice_of("lpips", "mine", training, other)
-    assert notice_of("psnr_y", "mine", training, same) == ""
-    assert notice_of("lpips", "mine", {}, same) == ""
-    training["config"]["objective"]["perceptual"] = 0.0
-    assert notice_of("lpips", "mine", training, same) == ""
+@pytest.mark.parametrize(("name", "words"), [(CAFFE_SQUEEZENET, "its loss"), (VGG16, "favours it")])
+def test_a_metric_that_may_have_been_the_loss_says_so(
+    name: str, words: str, tmp_path: Path
+) -> None:
+    shapes = ARCHITECTURES[name].shapes
+    zeros = {key: np.broadcast_to(np.float32(0), shape) for key, shape in shapes.items()}
+    np.savez_compressed(tmp_path / "network.npz", **zeros)
+    seeing = MetricWeights(features=str(tmp_path / "network.npz"))
+    objective: dict[str, object] = {"perceptual_weights": "elsewhere/any-name.pth"}
+    training = {"config": {"objective": objective}}
+    assert words in notice_of("lpips", "mine", training, seeing)
+    assert notice_of("psnr_y", "mine", training, seeing) == ""
+    assert notice_of("lpips", "mine", {}, seeing) == ""
+    for without in {"perceptual": 0.0}, {"texture": 0.0}:
+        training = {"config": {"objective": objective | without}}
+        assert notice_of("lpips", "mine", training, seeing) == ""
+
+
+def test_a_pair_that_failed_before_is_measured_anew_and_the_others_are_not(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "archive", 2, side=48)
+    words = {"archive": str(tmp_path / "archive"), "output": str(tmp_path / "out")}
+    config = build_config(
+        EvaluateConfig, {**words, "metrics": ["psnr_y"], "shown": 0, "workers": {"max": 0}}
+    )
+    plan = plan_evaluation(config)
+    first, second = plan_orders(plan.keys, plan.job)
+    store = open_store(str(tmp_path / "out"))
+    failed, measured = PairRow(0, first.keys[0], reason="it hung"), PairRow(1, "b", (7.0, 8.0))
+    store.write(first.part, encode_part([failed]))
+    store.write(second.part, encode_part([measured]))
+    result = run_evaluation(config, lambda progress: None)
+    assert result.num_failed == 0
+    values = json.loads(store.read("metrics.json"))["bicubic"]["psnr_y"]["per_image"]
+    assert values[second.keys[0]] == 7.0
+    assert values[first.keys[0]] != 7.0
+
+
+def test_other_weights_under_the_same_name_make_other_values(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "archive", 1)
+    path = tmp_path / "niqe.npz"
+    config = EvaluateConfig(
+        archive=str(tmp_path / "archive"),
+        output=str(tmp_path / "out"),
+        metrics=("niqe",),
+        weights=MetricWeights(niqe=str(path)),
+    )
+    arrays = dict(np.load(io.BytesIO(shipped_niqe())))
+    digests = set()
+    for factor in (1, 1, 2):
+        np.savez(path, **{name: factor * array for name, array in arrays.items()})
+        digests.add(plan_evaluation(config).job.digest)
+    assert len(digests) == 2
+
+
+def test_a_file_that_its_decoder_may_not_finish_fails_by_name_and_has_no_picture(
+    tmp_path: Path,
+) -> None:
+    write_pictures(tmp_path / "archive", 1, side=48)
+    (tmp_path / "archive" / "large.png").write_bytes(encoded(4000, 4000, seed=0))
+    config = EvaluateConfig(
+        archive=str(tmp_path / "archive"),
+        output=str(tmp_path / "out"),
+        metrics=("psnr_y",),
+        limits=DecodingConfig(memory_bytes=2**26),
+        shown=0,
+        workers=WorkersConfig(max=0),
+    )
+    result = run_evaluation(config, lambda progress: None)
+    ((key, reason),) = result.failed
+    assert key == "large.png"
+    assert "raise limits.memory_bytes" in reason
+    context = WorkerContext(in_process=True, restarted=False, stop=lambda: False)
+    worker = PictureWorker(plan_evaluation(config).job, context)
+    (found,) = worker.run(Choice(1, "large.png", BICUBIC, 0.0))
+    worker.close()
+    assert "raise limits.memory_bytes" in found.reason
+
+
+def test_what_has_no_value_is_not_measured(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(1, 255, (3, 96, 96)).astype(np.uint8)
+    pixels[:, :, 60:] = 0
+    (tmp_path / "scene.tif").write_bytes(geotiff(pixels, nodata=0))
+    store, reading = open_store(str(tmp_path)), {"bands": 3, "scale": 2}
+    alone = read_pair(store, None, "scene.tif", **reading)
+    pair = synthesise_pair(store, "scene.tif", EvaluateConfig().degradation, seed=0, **reading)
+    assert pair.reference is not None
+    assert np.array_equal(pair.reference, pixels[:, :, :60])
+    assert (pair.degraded.shape, alone.degraded.shape) == ((3, 48, 30), (3, 96, 60))
+    (tmp_path / "small").mkdir()
+    small = pixels[:, ::2, ::2].copy()
+    small[:, 40:] = 0
+    (tmp_path / "small" / "scene.tif").write_bytes(geotiff(small, nodata=0))
+    both = read_pair(open_store(str(tmp_path / "small")), store, "scene.tif", **reading)
+    assert both.reference is not None
+    assert np.array_equal(both.reference, pixels[:, :80, :60])
+    assert both.degraded.shape == (3, 40, 30)
+    pixels[:, 10:, :] = 0
+    pixels[:, :, 60:] = 0
+    (tmp_path / "scene.tif").write_bytes(geotiff(pixels, nodata=0))
+    with pytest.raises(UnsupportedImageError, match=r"largest rectangle .* 60x10 of 96x96"):
+        read_pair(store, None, "scene.tif", **reading)

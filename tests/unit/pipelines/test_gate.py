@@ -2,6 +2,8 @@
 
 import pytest
 
+from ganray.config import build_config
+from ganray.errors import ConfigError
 from ganray.evaluation.statistics import Comparison
 from ganray.pipelines.evaluate_summary import ColumnSummary
 from ganray.pipelines.gate import (
@@ -16,18 +18,23 @@ LOWER = ("niqe", "lpips", *CEILINGS)
 Interval = tuple[float, float]
 
 
-def column(metric: str, interval: Interval | None, **against: Interval) -> ColumnSummary:
+def column(
+    metric: str, interval: Interval | None, num_images: int = 9, **against: Interval
+) -> ColumnSummary:
     """What an evaluation found, from intervals alone."""
     low, high = interval or (None, None)
     return ColumnSummary(
         mean=None if interval is None else sum(interval) / 2,
         low=low,
         high=high,
-        num_images=9,
+        num_images=num_images,
         crop=2,
         better="lower" if metric in LOWER else "higher",
         definition="",
-        against={name: Comparison(0, 0, 0, sum(ends) / 2, *ends) for name, ends in against.items()},
+        against={
+            name: Comparison(num_images, 0, 0, sum(ends) / 2, *ends)
+            for name, ends in against.items()
+        },
     )
 
 
@@ -100,6 +107,12 @@ def test_a_gain_has_to_exceed_what_is_asked_for() -> None:
     assert verdict.margin == pytest.approx(-0.1)
 
 
+@pytest.mark.parametrize("metric", ["frechet_distance", "psnr"])
+def test_a_metric_that_has_no_interval_over_images_is_refused_at_once(metric: str) -> None:
+    with pytest.raises(ConfigError, match=r"perceptual.*no metric of images.*ssim_y"):
+        build_config(GateConfig, {"perceptual": metric})
+
+
 def test_the_first_candidate_is_compared_with_bicubic_alone() -> None:
     worse_than_ours = column("niqe", (4, 5), bicubic=(-2, -1), ours=(5, 6))
     assert refused(summaries(niqe=worse_than_ours), incumbent="") == []
@@ -113,6 +126,19 @@ def test_what_could_not_be_measured_is_a_refusal(metric: str) -> None:
         assert verdict.metric == metric
         assert verdict.margin is None
         assert "could not be measured" in str(verdict)
+
+
+@pytest.mark.parametrize("metric", ["psnr_y", "niqe", "consistency"])
+def test_so_few_images_that_they_prove_nothing_are_a_refusal(metric: str) -> None:
+    good = summaries()["new"][metric]
+    ends = {name: (found.low, found.high) for name, found in good.against.items()}
+    assert good.low is not None and good.high is not None
+    few = column(metric, (good.low, good.high), num_images=1, **ends)
+    verdicts = refused(summaries(**{metric: few}))
+    assert {verdict.metric for verdict in verdicts} == {metric}
+    assert all(verdict.measured is None for verdict in verdicts)
+    assert all("1 image has a value, and gate.min_images=4" in str(v) for v in verdicts)
+    assert refused(summaries(**{metric: few}), GateConfig(min_images=1)) == []
 
 
 def test_a_ceiling_that_means_nothing_for_the_pairs_is_left_out() -> None:

@@ -42,9 +42,24 @@ def test_the_same_metric_judges_whoever_was_not_trained_by_it() -> None:
 
 
 def test_a_generator_that_does_not_say_how_it_was_trained_is_judged_as_asked() -> None:
-    for training in ({}, {"config": {"objective": {"of another version": 1}}}):
-        untold = replace(tiny(1)[0], training=training)
-        assert choose_perceptual("ms_ssim", NONE, untold) == "ms_ssim"
+    untold = replace(tiny(1)[0], training={})
+    assert choose_perceptual("ms_ssim", NONE, untold) == "ms_ssim"
+
+
+def test_what_another_version_says_of_the_losses_may_be_any_of_them() -> None:
+    training = {"config": {"objective": {"niqe": 1}}}
+    other = replace(tiny(1)[0], training=training)
+    for metric in ("ms_ssim", "niqe"):
+        with pytest.raises(ConfigError, match="judge itself"):
+            choose_perceptual(metric, NONE, other)
+    assert choose_perceptual("auto", NONE, other) == "ssim_y"
+
+
+@pytest.mark.parametrize("metric", ["lpips", "dists"])
+def test_a_metric_without_its_network_is_refused_with_what_to_give(metric: str) -> None:
+    for candidate in (tiny(1)[0], trained_by(texture=0.5, perceptual_weights="vgg19.pth")):
+        with pytest.raises(ConfigError, match=r"weights\.features is empty; name"):
+            choose_perceptual(metric, NONE, candidate)
 
 
 @pytest.fixture(scope="module")

@@ -201,3 +201,11 @@ def test_a_training_tells_its_step_losses_time_and_events(fake_ray: FakeRay) -> 
     assert values["ganray_train_time_ratio", ("data",)] == 0.25
     assert values["ganray_train_patches_per_second", ()] == 9
     assert values["ganray_train_events_total", ("rolled_back",)] == 1
+
+
+def test_a_training_that_never_begins_has_its_progress_from_the_start(fake_ray: FakeRay) -> None:
+    fake_ray.is_joined = True
+    with TrainMeters():
+        pass
+    for name in ("start", "progress"):
+        assert fake_ray.values[f"ganray_run_{name}_timestamp_seconds", ("train",)][0] > 0

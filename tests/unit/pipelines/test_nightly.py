@@ -11,14 +11,20 @@ from typing import Any
 import pytest
 
 from ganray.config import load_config
-from ganray.errors import ClaimedError, ConfigError, EmptyArchiveError, UnreachableError
+from ganray.errors import (
+    ClaimedError,
+    ConfigError,
+    EmptyArchiveError,
+    RunFailedError,
+    UnreachableError,
+)
 from ganray.pipelines import nightly, nightly_notify
 from ganray.pipelines.nightly import Listener, NightResult, run_night
 from ganray.pipelines.nightly_config import NightlyConfig
 from ganray.pipelines.nightly_deadline import moment_of, seconds_until_stop
 from ganray.pipelines.restore import RestoreResult
 from ganray.pipelines.restore_config import RestoreConfig
-from ganray.pipelines.stop import DEADLINE, GracefulStop
+from ganray.pipelines.stop import DEADLINE, SIGTERM, GracefulStop
 from ganray.pipelines.summary import InputCounts, Summary
 
 Attempt = Callable[[GracefulStop], RestoreResult]
@@ -93,15 +99,14 @@ def test_only_the_restoration_is_written_beside_the_outputs() -> None:
     assert config.restoration.pixel_digest == RestoreConfig().pixel_digest
 
 
-def result(
-    number: int = 1, *, retryable: int = 0, stopped: str = "", **counts: int
-) -> RestoreResult:
+def result(number: int = 1, *, passing: int = 0, stopped: str = "", **counts: int) -> RestoreResult:
     inputs = InputCounts(**({"listed": sum(counts.values())} | counts))
-    failures = {"StorageError": retryable} if retryable else {}
+    failures = {"StorageError": passing} if passing else {}
     summary = Summary(
         f"run-{number}",
         inputs,
-        retryable=retryable,
+        retryable=counts.get("failed", 0),
+        passing=passing,
         failures=failures,
         stopped=stopped,
         seconds=1.0,
@@ -151,7 +156,7 @@ def test_a_night_is_stored_beside_its_run_and_posted(night: Any, tmp_path: Path)
 
 
 def test_what_failed_in_passing_is_tried_again_in_the_same_night(night: Any) -> None:
-    done, _ = night([result(1, restored=5, failed=3, retryable=2), result(2, restored=2, failed=1)])
+    done, _ = night([result(1, restored=5, failed=3, passing=2), result(2, restored=2, failed=1)])
     told = done.night
     assert (told.outcome, told.passes, told.run_id) == ("some_failed", 2, "run-2")
     assert told.inputs["restored"] == 7
@@ -166,7 +171,7 @@ def test_what_is_bad_is_not_tried_again(night: Any) -> None:
 
 
 def test_passes_end_with_the_retries_that_are_allowed(night: Any) -> None:
-    failed = result(failed=3, retryable=3)
+    failed = result(failed=3, passing=3)
     done, _ = night([failed, failed, failed], retries=2)
     assert done.night.passes == 3
 
@@ -203,7 +208,7 @@ def test_a_night_that_its_deadline_cuts_is_no_error_and_tells_what_is_pending(ni
 def test_a_cut_night_begins_no_further_pass(night: Any) -> None:
     def cut(stop: GracefulStop) -> RestoreResult:
         assert stop.wait(60)
-        return result(failed=2, retryable=2)
+        return result(failed=2, passing=2)
 
     done, _ = night([cut], deadline="1s", retries=5)
     assert done.night.passes == 1
@@ -229,6 +234,37 @@ def test_a_night_waits_for_another_until_its_deadline(night: Any) -> None:
     error, posted = night([claimed], overlap="wait", deadline="1s")
     assert isinstance(error, ClaimedError)
     assert posted[0]["outcome"] == "overlapped"
+
+
+def stopped_meanwhile(found: RestoreResult | Exception) -> Attempt:
+    """A pass that comes to its end, while SIGTERM arrives."""
+
+    def attempt(stop: GracefulStop) -> RestoreResult:
+        stop.ask(SIGTERM)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    return attempt
+
+
+def test_a_night_that_sigterm_keeps_from_another_pass_is_stopped(night: Any) -> None:
+    error, posted = night([stopped_meanwhile(result(restored=1, failed=2, passing=2))])
+    assert isinstance(error, RunFailedError)
+    assert posted[0]["outcome"] == "stopped"
+    assert "2 inputs" in posted[0]["message"]
+    assert posted[0]["inputs"]["restored"] == 1
+
+
+def test_a_night_that_was_over_when_sigterm_came_is_told_as_it_ended(night: Any) -> None:
+    done, _ = night([stopped_meanwhile(result(restored=3))])
+    assert done.night.outcome == "done"
+
+
+def test_a_night_that_is_stopped_while_it_waits_for_another_is_told_as_stopped(night: Any) -> None:
+    error, posted = night([stopped_meanwhile(ClaimedError("another run"))], overlap="wait")
+    assert isinstance(error, ClaimedError)
+    assert posted[0]["outcome"] == "stopped"
 
 
 def test_a_bug_is_told_by_its_class_alone_and_raised(night: Any) -> None:
@@ -271,6 +307,16 @@ def test_a_notification_that_is_refused_is_logged_without_its_url(
 ) -> None:
     assert not nightly_notify.notify(f"{webhook[0]}/500?token=secret", {})
     assert "500" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("wrong", ["http://127.0.0.1:1/a secret", "http://127.0.0.1:1/secret\x7f"])
+def test_a_webhook_that_is_no_valid_url_is_logged_without_its_path(
+    wrong: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("NIGHT_HOOK", wrong)
+    assert not nightly_notify.notify("$NIGHT_HOOK", {})
+    assert "InvalidURL" in caplog.text
     assert "secret" not in caplog.text
 
 

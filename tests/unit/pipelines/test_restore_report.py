@@ -127,4 +127,5 @@ def test_a_report_that_fails_is_logged_and_nothing_else(
     folder = RunFolder(open_store(str(tmp_path / "target")), RUN_ID)
     with caplog.at_level(logging.WARNING):
         assert not write_restore_report(folder, ended(tmp_path))
+    assert "event=report_failed" in caplog.text
     assert "no store" in caplog.text and RUN_ID in caplog.text

@@ -1,6 +1,7 @@
 """The history of a target: states, cost, order, and what was killed."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from ganray.claim import claimed
 from ganray.errors import NotFoundError
+from ganray.owner import Owner
 from ganray.pipelines.runs import read_runs
 from ganray.pipelines.summary import InputCounts, RunFolder, Summary
 from ganray.storage import open_store
@@ -46,6 +48,13 @@ def test_a_run_that_holds_its_claim_is_running(tmp_path: Path) -> None:
     with claimed(open_store(str(tmp_path)), run_id(1)):
         assert [line.state for line in read_runs(str(tmp_path))] == ["running"]
     assert [line.state for line in read_runs(str(tmp_path))] == ["lost"]
+
+
+def test_a_run_of_another_machine_that_may_be_dead_is_not_shown_as_running(tmp_path: Path) -> None:
+    write_run(tmp_path, run_id(1), None)
+    there = Owner("another-host", "another-boot", os.getpid(), "")
+    with claimed(open_store(str(tmp_path)), run_id(1), owner=there):
+        assert [line.state for line in read_runs(str(tmp_path))] == ["claimed"]
 
 
 def test_throughput_cost_and_generator_are_those_of_the_run(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from ganray.config import to_yaml
+from ganray.config import load_config, to_yaml
 from ganray.errors import ConfigError
 from ganray.pipelines import train as module
 from ganray.pipelines.train import TrainResult, run_training
-from ganray.pipelines.train_config import TrainConfig, TrainPlan
+from ganray.pipelines.train_config import TrainConfig, TrainPlan, plan_training
 from ganray.pipelines.train_output import TrainOutput
 from ganray.storage import open_store
 
@@ -112,3 +112,28 @@ def test_the_steps_that_were_done_are_told_and_not_those_that_were_planned(
     store.write(LAST, b"damaged, so that the worker falls back to the one before")
     result = train(make_plan(tmp_path, 9), work(2, 7), monkeypatch)
     assert (result.steps_done, result.already_finished) == (5, False)
+
+
+def test_a_training_at_its_gate_is_no_longer_shown_as_one_that_makes_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    leave_meters = module.TrainMeters.__exit__
+
+    def left(meters: Any, *error: object) -> None:
+        order.append("meters left")
+        leave_meters(meters, *error)
+
+    monkeypatch.setattr(module.TrainMeters, "__exit__", left)
+    monkeypatch.setattr(module, "pass_gate", lambda *_: order.append("gate"))
+    train(make_plan(tmp_path), work(0, 4), monkeypatch)
+    assert order == ["meters left", "gate"]
+
+
+def test_a_gate_that_too_few_images_would_judge_is_refused_before_the_training(
+    tmp_path: Path,
+) -> None:
+    words = f"registry={tmp_path}/registry", f"output={tmp_path}/out", "gate.name=photos"
+    plan_training(load_config(TrainConfig, words))
+    with pytest.raises(ConfigError, match=r"validation are 3, fewer than gate\.min_images=4"):
+        plan_training(load_config(TrainConfig, [*words, "num_validation_images=3"]))

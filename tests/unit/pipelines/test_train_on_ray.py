@@ -1,7 +1,7 @@
 """Which failures of workers are tried again, and how often; Ray itself is not started."""
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,7 +29,14 @@ class FakeCourse:
     stored_step = 0
     run_id = "train-1"
 
-    def hear(self, line: Any) -> None: ...
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def hear(self, line: Any) -> None:
+        self.heard.append(line)
+
+    def flush(self) -> None:
+        self.heard.append("flush")
 
 
 def run(
@@ -44,8 +51,14 @@ def run(
 
     monkeypatch.setattr(module, "_fit", fake_fit)
     monkeypatch.setattr(module, "RESTART_PAUSE_SECONDS", 0)
+
+    @contextmanager
+    def heard(name: str) -> Iterator[None]:
+        yield
+        course.hear(f"end of {name}")
+
     for name in ("ray_cluster", "shown_wishes", "_reporting"):
-        monkeypatch.setattr(module, name, lambda *_: nullcontext())
+        monkeypatch.setattr(module, name, lambda *_, name=name: heard(name))
     workers = SimpleNamespace(max=2, cpus=1.0, resources={"CPU": 1.0})
     plan = SimpleNamespace(config=SimpleNamespace(workers=workers, readers=1))
     wishes = SimpleNamespace(wish=Wish)
@@ -117,3 +130,11 @@ def test_workers_that_are_lost_without_a_checkpoint_in_between_end_the_run(
     with pytest.raises(RunFailedError, match="lower checkpoint_every"):
         run(monkeypatch, fit)
     assert len(tries) == module.NUM_RESTARTS + 1
+
+
+def test_the_last_events_are_exported_while_there_is_a_cluster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    course, _ = run(monkeypatch, lambda course, job: None)
+    assert course.heard[-3:] == ["end of shown_wishes", "flush", "end of ray_cluster"]
+    assert course.heard[0] == "end of _reporting"

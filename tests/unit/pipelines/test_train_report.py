@@ -13,6 +13,8 @@ import pytest
 from ganray.config import load_config
 from ganray.errors import StorageError
 from ganray.pipelines import train_report
+from ganray.pipelines.gate import Verdict
+from ganray.pipelines.promote import PromoteResult
 from ganray.pipelines.train import _remove_earlier
 from ganray.pipelines.train_config import TrainConfig, TrainPlan, plan_training
 from ganray.pipelines.train_events import TITLES, happenings
@@ -132,7 +134,7 @@ def test_every_event_of_a_training_has_words() -> None:
     [
         ([event("stopped", 9, checkpoint_stored=True)], "stopped by SIGTERM", "was stopped at"),
         ([{**ROLLBACK, "event": "gave_up"}, event("finished", 120)], "", "gave up at step"),
-        ([event("finished", 220)], "no gate", "came to its end, and then: no gate"),
+        ([event("finished", 220)], "no gate", "What came after failed: no gate"),
         ([], "no space left", "ended early, at step 220 of 220: no space left"),
     ],
 )
@@ -153,12 +155,15 @@ def test_the_time_of_a_resumed_training_is_that_of_its_runs_alone(plan: TrainPla
 def test_the_rules_of_a_gate_are_shown_with_what_became_of_them(plan: TrainPlan) -> None:
     store = store_of(metrics(22), [event("started", 0, workers=1)])
     assert "The gate" not in write(plan, store)
-    rule = {"rule": "fidelity", "metric": "psnr_y", "against": "bicubic", "measured": -2.5,
-            "bound": "min", "threshold": -1.5, "passed": False, "margin": -1.0}  # fmt: skip
-    gate = {"name": "photos", "refused": True, "rules": [rule]}
+    verdicts = (
+        Verdict("fidelity", "psnr_y", "bicubic", -2.5, "min", -1.5, passed=False),
+        Verdict("perceptual", "ssim_y", "bicubic", 0.0, "min", 0.0, passed=False),
+    )
+    gate = PromoteResult("it", "photos", "", "", "digest", verdicts).as_dict()
     store.objects["gate/gate.json"] = json.dumps(gate).encode()
     page = write(plan, store)
     assert "Refused as photos" in page and "at least -1.5" in page
+    assert "more than +0" in page
 
 
 def test_a_report_that_fails_is_told_and_ends_nothing(

@@ -114,6 +114,11 @@ def test_a_generator_that_is_not_finite_is_worse_than_bicubic(plan: TrainPlan) -
     assert line.startswith("warning:") and "not finite" in line
 
 
+def test_counts_have_their_thousands_apart() -> None:
+    line = event_line({"event": "started", "step": 0, "workers": 1024})
+    assert line == "starting at step 0 with 1,024 workers"
+
+
 def test_a_comparison_that_fails_costs_no_training(
     plan: TrainPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

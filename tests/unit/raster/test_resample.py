@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from ganray.raster.resample import KERNELS, resize
+from ganray.raster.resample import KERNELS, magnify, repeat, resize
 
 few_examples = settings(max_examples=25, deadline=None)
 sides = st.integers(1, 40)
@@ -89,3 +89,17 @@ def test_bands_do_not_mix() -> None:
 def test_a_view_with_strides_is_resampled_like_its_copy() -> None:
     pixels = noise(2, 8, 16)[:, ::-1, ::2]
     assert np.array_equal(resize(pixels, 3, 5), resize(pixels.copy(), 3, 5))
+
+
+def test_what_is_magnified_stays_in_its_range() -> None:
+    edge = np.zeros((1, 4, 8), np.float32)
+    edge[:, :, 4:] = 1
+    assert resize(edge, 8, 16).max() > 1
+    assert (magnify(edge, 8, 16).min(), magnify(edge, 8, 16).max()) == (0, 1)
+
+
+def test_what_is_repeated_is_its_own_mean() -> None:
+    pixels = noise(2, 3, 5)
+    assert repeat(pixels, 3).shape == (2, 9, 15)
+    np.testing.assert_allclose(resize(repeat(pixels, 3), 3, 5, kernel="area"), pixels, atol=1e-6)
+    assert np.array_equal(repeat(pixels[0] > 0.5, 3), repeat(pixels, 3)[0] > 0.5)

@@ -90,13 +90,25 @@ def test_two_generators_whose_digests_begin_alike_are_two_versions() -> None:
     assert promote(store, 1) != first
 
 
+def test_where_nothing_was_promoted_a_rollback_says_how_to(registry: str) -> None:
+    with pytest.raises(RegistryError, match=r"nothing to roll back; promote .* ganray promote"):
+        roll_back(photos(registry))
+
+
+def test_figures_that_are_not_finite_are_refused_with_where_to_look(registry: str) -> None:
+    checkpoint, data = tiny(1)
+    figures = {"candidate": {"psnr_y": float("nan")}}
+    with pytest.raises(RegistryError, match=r"is not finite .*metrics\.json.* promote again"):
+        add_version(photos(registry), checkpoint, data, time="now", figures=figures)
+
+
 def test_a_rollback_after_another_goes_further_back(registry: str) -> None:
     first, second, third = (promote(photos(registry), seed) for seed in (1, 2, 3))
     assert [roll_back(photos(registry)) for _ in range(2)] == [second, first]
     with pytest.raises(RegistryError, match=f"no version before {first}"):
         roll_back(photos(registry))
     assert roll_back(photos(registry), third) == third
-    with pytest.raises(RegistryError, match=f"{third} is current"):
+    with pytest.raises(RegistryError, match=f"{third} is current already. .*{first}, {second}"):
         roll_back(photos(registry), third)
     pointer = read_pointer(photos(registry))
     assert pointer is not None
@@ -254,10 +266,15 @@ def test_an_empty_registry_says_how_to_fill_it(registry: str) -> None:
         current(registry)
 
 
-@pytest.mark.parametrize("text", ["registry:", "registry:a/b", "registry:a@1", "registry:..", ""])
+@pytest.mark.parametrize("text", ["registry:", "registry:a/b", "registry:..", ""])
 def test_what_names_nothing_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="expected registry:NAME"):
         parse_reference(text)
+
+
+def test_a_version_that_is_cut_off_is_answered_with_the_form_of_one() -> None:
+    with pytest.raises(ConfigError, match="version '0001'; expected a whole one such as 0001-"):
+        parse_reference("registry:a@0001")
 
 
 def test_other_files_beside_a_registry_are_no_names(registry: str) -> None:

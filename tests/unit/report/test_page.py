@@ -47,6 +47,19 @@ class Elements(HTMLParser):
         return [attributes for tag, attributes in self.found if tag == name]
 
 
+def test_a_number_to_sort_by_is_one_that_a_browser_reads() -> None:
+    values = (1.5, -np.inf, np.inf, np.nan)
+    shown = table("t", ("a",), [(Cell("", value),) for value in values])
+    html = render_page(Page("k", "t", sections=(Section("s", (shown,)),)))
+    found = re.findall(r'data-value="([^"]+)"', html)
+    assert found == ["1.5", "-Infinity", "Infinity", "-Infinity"]
+
+
+def test_a_name_that_is_not_utf_8_is_escaped() -> None:
+    html = render_page(Page("k", "caf\udce9.png"))
+    assert r"caf\udce9.png" in html.encode().decode()
+
+
 def strip(title: str, num_states: int, side: int = 64) -> Strip:
     rng = np.random.default_rng(num_states)
     pictures = [
@@ -143,5 +156,5 @@ def test_a_page_beyond_its_bytes_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(page_module, "MAX_BYTES", size)
     render_page(full_page())
     monkeypatch.setattr(page_module, "MAX_BYTES", size - 1)
-    with pytest.raises(ReportError, match=f"{size} bytes"):
+    with pytest.raises(ReportError, match=rf"{size} bytes.*shown="):
         render_page(full_page())

@@ -11,7 +11,7 @@ from PIL import Image
 from ganray.codecs.catalog import Codecs
 from ganray.errors import CodecError
 from ganray.report import regions
-from ganray.report.pictures import Encoded
+from ganray.report.encoding import Encoded
 from ganray.report.showing import Bounds, Pair, find_outlines, show_pair
 from tests.unit.codecs.geo_files import geotiff, values
 
