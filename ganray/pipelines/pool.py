@@ -108,7 +108,8 @@ def _run_on_ray(
         outcomes = dataset.map_batches(
             GanrayWorker,
             fn_constructor_args=(factory, job, relay.actor),
-            batch_size=None,
+            # Ray Data takes no other word for a whole block, of one order, where there are GPUs.
+            batch_size=1,
             compute=ray.data.ActorPoolStrategy(
                 min_size=min(workers.min, num_workers),
                 max_size=num_workers,
