@@ -1,55 +1,47 @@
 """How close restored spectra are to the reference's, over any number of bands."""
 
-import math
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
+from torchmetrics.functional.image import (
+    error_relative_global_dimensionless_synthesis,
+    spectral_angle_mapper,
+)
 
 from ganray.evaluation.metric import CROPPED, Metric, Sample, cut_pair
-from ganray.raster.image import FloatPixels
 
 
 def _spectral_angle(sample: Sample, crop: int) -> float | None:
-    """Mean angle in degrees between the spectra x and y of a pixel, where neither is black.
+    """Mean angle in degrees between the spectra of a pixel, where neither is black.
 
-    2 atan2(‖x‖y‖ − y‖x‖‖, ‖x‖y‖ + y‖x‖‖) (Kahan 2006, "How futile are mindless assessments of
-    roundoff", section 12) in place of the arc cosine, which loses small angles. None for one
-    band, and where no pixel is left.
+    None for one band, and where no pixel is left.
     """
     if sample.bands < 2:
         return None
-    restored, reference = cut_pair(sample, crop)
-    lengths = _length(restored), _length(reference)
-    num_known = np.count_nonzero(lengths[0] * lengths[1])
-    if not num_known:
+    restored, reference = _tensors(sample, crop)
+    is_known_NHW = restored.any(1) & reference.any(1)
+    if not is_known_NHW.any():
         return None
-    x, y = restored * lengths[1], reference * lengths[0]
-    # 0 where either is black.
-    halves = np.arctan2(_length(x - y), _length(x + y))
-    return float(np.degrees(2 * halves.sum(dtype=np.float64) / num_known))
-
-
-def _length(spectra_CHW: FloatPixels) -> FloatPixels:
-    length: FloatPixels = np.sqrt(np.square(spectra_CHW).sum(0))
-    return length
+    angles_NHW = spectral_angle_mapper(restored, reference, reduction="none")
+    return float(angles_NHW[is_known_NHW].mean().rad2deg())
 
 
 def _ergas(sample: Sample, crop: int) -> float | None:
     """ERGAS = 100/s √(1/C Σ RMSE²/μ²), Wald 2000; None where a band of the reference is black."""
-    restored, reference = cut_pair(sample, crop)
-    if restored.size == 0:
+    restored, reference = _tensors(sample, crop)
+    if not reference.numel() or not reference.flatten(2).any(2).all():
         return None
-    means = _band_means(reference)
-    if not means.all():
-        return None
-    squared_errors = _band_means(np.square(restored - reference))
-    return 100 / sample.scale * math.sqrt(np.mean(squared_errors / means**2))
+    return float(
+        error_relative_global_dimensionless_synthesis(restored, reference, ratio=sample.scale)
+    )
 
 
-def _band_means(pixels_CHW: FloatPixels) -> NDArray[np.float64]:
-    means: NDArray[np.float64] = pixels_CHW.reshape(len(pixels_CHW), -1).mean(1, dtype=np.float64)
-    return means
+def _tensors(sample: Sample, crop: int) -> tuple[Tensor, Tensor]:
+    """Both images (1,C,H,W), in float64: the arc cosine of float32 loses small angles."""
+    restored, reference = (pixels.astype(np.float64) for pixels in cut_pair(sample, crop))
+    return torch.from_numpy(restored)[None], torch.from_numpy(reference)[None]
 
 
 MULTIBAND: Final = (

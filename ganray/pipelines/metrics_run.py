@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Self
 
 from ganray.ledger import LedgerRow
 from ganray.pipelines.metrics import (
@@ -30,15 +30,18 @@ UNKNOWN = "unknown"
 """Of a failure whose class an earlier version did not record."""
 
 
-class RestoreMeters:
-    """The metrics of one restoration, kept by its driver; a context that exports them."""
+class RunMeters:
+    """The metrics of one run of a kind, kept by its driver; a context that exports them."""
+
+    kind: str
 
     def __init__(self, meters: Meters | None = None) -> None:
         self._meters = meters or Meters()
         self._stack = ExitStack()
 
-    def __enter__(self) -> "RestoreMeters":
-        self._meters.set(RUN_START, time.time(), "restore")
+    def __enter__(self) -> Self:
+        self._meters.set(RUN_START, time.time(), self.kind)
+        # A run that never begins has come no further than this.
         self.go_on()
         self._stack.enter_context(exported(self._meters))
         return self
@@ -48,7 +51,16 @@ class RestoreMeters:
 
     def go_on(self) -> None:
         """Say that the run has come a step further."""
-        self._meters.set(RUN_PROGRESS, time.time(), "restore")
+        self._meters.set(RUN_PROGRESS, time.time(), self.kind)
+
+    def flush(self) -> None:
+        self._meters.flush()
+
+
+class RestoreMeters(RunMeters):
+    """The metrics of one restoration."""
+
+    kind = "restore"
 
     def connected(self, counts: InputCounts) -> None:
         """Say at once how things stand: workers may take minutes to start."""
@@ -71,40 +83,19 @@ class RestoreMeters:
         self._meters.add(OUTPUT_PIXELS, row.output_pixels)
         self._meters.observe(INPUT_SECONDS, row.seconds)
 
-    def flush(self) -> None:
-        self._meters.flush()
 
+class TrainMeters(RunMeters):
+    """The metrics of one training, as its driver hears of it."""
 
-class TrainMeters:
-    """The metrics of one training, as its driver hears of it; a context that exports them."""
-
-    def __init__(self, meters: Meters | None = None) -> None:
-        self._meters = meters or Meters()
-        self._stack = ExitStack()
-
-    def __enter__(self) -> "TrainMeters":
-        self._meters.set(RUN_START, time.time(), "train")
-        # A training that never begins has come no further than this.
-        self._go_on()
-        self._stack.enter_context(exported(self._meters))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    kind = "train"
 
     def hear(self, line: Mapping[str, Any]) -> None:
         """Take a line of metrics, or an event."""
-        self._go_on()
+        self.go_on()
         if "event" in line:
             self._meters.add(TRAIN_EVENTS, 1, str(line["event"]))
         else:
             self._take(line)
-
-    def flush(self) -> None:
-        self._meters.flush()
-
-    def _go_on(self) -> None:
-        self._meters.set(RUN_PROGRESS, time.time(), "train")
 
     def _take(self, line: Mapping[str, Any]) -> None:
         self._meters.set(TRAIN_STEP, line["step"])

@@ -106,6 +106,7 @@ def _run_on_ray(
         outcomes = dataset.map_batches(
             GanrayWorker,
             fn_constructor_args=(factory, job, relay.board),
+            # Ray Data takes no other word for a whole block, of one order, where there are GPUs.
             batch_size=1,
             # Of a fixed size: all workers that the orders are worth are asked for at once, begin
             # when there is room for each, and none is taken away with an order in hand. From a

@@ -1,6 +1,6 @@
-"""A pool of workers that sleep, over many orders in waves, or the driver of a restoration alone.
+"""A pool of workers that sleep, over many orders in waves.
 
-    python run_control_plane.py '{"part": "pool", "workers": 64, "orders": …, …}'
+    python run_control_plane.py '{"workers": 64, "orders": …, …}'
 
 Started by `measuring.measure`. The workers import neither torch nor a generator, so that many
 of them fit on a small machine; their rows are as large as a ledger's.

@@ -10,14 +10,9 @@ import pytest
 
 from ganray.cli import COMMANDS
 from ganray.config import describe, load_config
-from ganray.pipelines.evaluate_config import EvaluateConfig
 from ganray.pipelines.explain import ExplainConfig
-from ganray.pipelines.nightly_config import NightlyConfig
 from ganray.pipelines.preview import PreviewConfig
-from ganray.pipelines.promote_config import PromoteConfig
-from ganray.pipelines.restore_config import RestoreConfig
-from ganray.pipelines.shard_config import ShardConfig
-from ganray.pipelines.train_config import TrainConfig
+from tests.infra.production import CONFIGS
 from tests.integration.command import ganray_here, run_command
 from tests.integration.pictures import write_pictures
 
@@ -25,15 +20,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 # `make demo` and `make test` are what runs the demo's and these tests.
 RUN_ELSEWHERE = ("make ", "ray job submit", "source ")
-JOBS = {
-    "restore": RestoreConfig,
-    "train": TrainConfig,
-    "evaluate": EvaluateConfig,
-    "shard": ShardConfig,
-    "promote": PromoteConfig,
-    "nightly": NightlyConfig,
-}
-CONFIGURED = JOBS | {"preview": PreviewConfig, "explain": ExplainConfig}
+CONFIGURED = CONFIGS | {"preview": PreviewConfig, "explain": ExplainConfig}
 WITHOUT_PLAN = ("evaluate", "preview", "explain", "promote")
 
 
@@ -116,7 +103,7 @@ def test_help_shows_the_values_of_a_choice() -> None:
     assert '  compile = "auto"  (auto, always or never)' in words
 
 
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", CONFIGS)
 def test_every_job_says_how_to_launch_it(name: str) -> None:
     text = (ROOT / "jobs" / f"{name}.py").read_text()
     assert f"python jobs/{name}.py" in text.split('"""')[1]

@@ -112,7 +112,7 @@ def test_a_missing_partner_is_named(pairs: Path) -> None:
     (pairs / "degraded" / "image-001.png").unlink()
     outcome = evaluate_pairs(pairs)
     assert outcome.code == USAGE
-    assert "image-001.png" in outcome.errors
+    assert "image-001.png (only in reference)" in outcome.errors
 
 
 @pytest.mark.parametrize("side", [16, 31])

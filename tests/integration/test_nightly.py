@@ -75,7 +75,7 @@ def test_a_night_that_the_deadline_cuts_is_done_and_the_next_one_finishes(tmp_pa
     write_pictures(tmp_path / "photos", MANY)
     cut = night(tmp_path, "deadline=1s")
     assert cut.code == 0, cut.text
-    assert "stopped before the deadline" in cut.output
+    assert cut.output.startswith("until ") and "stopped before the deadline" in cut.output
     assert night(tmp_path).code == 0
     last, first = history(tmp_path)
     assert first["state"] == "deadline"

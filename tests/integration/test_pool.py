@@ -3,9 +3,11 @@
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+import ray
 
 from ganray.errors import RunFailedError
 from ganray.pipelines import board
@@ -42,3 +44,12 @@ def test_an_order_that_kills_its_workers_is_tried_a_bounded_number_of_times(
 
 def test_no_orders_need_no_cluster(tmp_path: Path) -> None:
     assert list(run_pool(MortalWorker, tmp_path / "notes", [], WorkersConfig(max=2))) == []
+
+
+def test_workers_with_a_gpu_are_given_their_orders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ray counts a GPU that it is told of, whether there is one or not.
+    monkeypatch.setattr(ray, "init", partial(ray.init, num_gpus=1))
+    workers = WorkersConfig(max=1, gpus=1)
+    assert list(run_pool(MortalWorker, tmp_path / "notes", ["a", "b"], workers)) == ["a", "b"]

@@ -106,6 +106,7 @@ def test_a_worse_candidate_is_refused_by_name_of_the_rule_and_changes_nothing(
     before = listing(promoted)
     outcome = promote(promoted, weakened(promoted, 0.25))
     assert (outcome.code, listing(promoted)) == (FAILED, before)
+    assert "by the unfavourable end of each 95 % interval:" in outcome.output
     assert "REFUSED ssim_y against incumbent -" in outcome.output
     assert f"photos@{before['current']} stays current" in outcome.output
     gate = json.loads((promoted / "promotion" / "gate.json").read_text())
