@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 import ray
 import ray.util
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
 ROOT = Path(__file__).parents[2]
 PROVIDER = "tests.integration.fake_provider.LosableNodes"
@@ -32,8 +33,6 @@ COMMANDS = (
 )
 """What the autoscaler would run on nodes of a real cloud."""
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
-HEAD = "00000"
-"""The last digits of the head's id."""
 SETTINGS = {
     "RAY_FAKE_CLUSTER": "1",
     "AUTOSCALER_UPDATE_INTERVAL_S": "1",
@@ -42,6 +41,13 @@ SETTINGS = {
     "RAY_health_check_timeout_ms": "3000",
     "PYTHONPATH": str(ROOT),
 }
+# The autoscaler that KubeRay runs; `ray up` runs the first one.
+SECOND_AUTOSCALER = {
+    "RAY_enable_autoscaler_v2": "1",
+    "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
+    "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
+}
+AUTOSCALERS: dict[str, dict[str, str]] = {"v1": {}, "v2": SECOND_AUTOSCALER}
 STORE_BYTES = 100 * 2**20
 START_SECONDS = 120.0
 END_SECONDS = 15.0
@@ -64,7 +70,8 @@ class FakeCloud:
             with suppress(psutil.NoSuchProcess):
                 if process.name() == "raylet" and process.status() != psutil.STATUS_ZOMBIE:
                     found[process.environ().get("RAY_OVERRIDE_NODE_ID_FOR_TESTING", "")] = process
-        return {node: raylet for node, raylet in found.items() if not node.endswith(HEAD)}
+        # The head of the first autoscaler has no id that was given to it.
+        return {node: p for node, p in found.items() if node not in ("", FAKE_HEAD_NODE_ID)}
 
     def drain(self, node: str, seconds: int) -> None:
         """Announce that a node will be taken away, as a spot market does."""
@@ -89,8 +96,8 @@ def gpu_nodes(maximum: int) -> dict[str, Any]:
 
 
 @contextmanager
-def fake_cloud(node_types: dict[str, Any], *, head_cpus: int = 1) -> Iterator[FakeCloud]:
-    """A head that has `head_cpus` and no GPU, and an autoscaler that adds nodes and removes them
+def fake_cloud(node_types: dict[str, Any], autoscaler: str) -> Iterator[FakeCloud]:
+    """A head that has one CPU and no GPU, and one of AUTOSCALERS, which adds nodes and removes them
     when they were idle for five seconds. All of it ends with the context."""
     # Paths of sockets are short.
     folder = Path(tempfile.mkdtemp(prefix="ganray-cloud-", dir="/tmp"))
@@ -99,7 +106,7 @@ def fake_cloud(node_types: dict[str, Any], *, head_cpus: int = 1) -> Iterator[Fa
     config.write_text(json.dumps(_configuration(node_types, address)))
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     environment = token | {"RAY_ADDRESS": address}
-    head = _start_head(folder, address, config, head_cpus, token)
+    head = _start_head(folder, address, config, token | SETTINGS | AUTOSCALERS[autoscaler])
     try:
         yield FakeCloud(address, environment, folder, head)
     finally:
@@ -118,6 +125,8 @@ def _configuration(node_types: dict[str, Any], address: str) -> dict[str, Any]:
             "type": "external",
             "module": PROVIDER,
             "gcs_address": address,
+            "head_node_id": FAKE_HEAD_NODE_ID,
+            "launch_multiple": True,
             # Nodes share this machine's address, and nothing is to be installed on them.
             "use_node_id_as_ip": True,
             "disable_node_updaters": True,
@@ -134,18 +143,18 @@ def _configuration(node_types: dict[str, Any], address: str) -> dict[str, Any]:
 
 
 def _start_head(
-    folder: Path, address: str, config: Path, num_cpus: int, token: dict[str, str]
+    folder: Path, address: str, config: Path, settings: dict[str, str]
 ) -> psutil.Process:
     command = [*RAY, "start", "--head", "--block"]
     command += [f"--port={address.rpartition(':')[2]}"]
-    command += [f"--num-cpus={num_cpus}", "--num-gpus=0", f"--temp-dir={folder}"]
+    command += ["--num-cpus=1", "--num-gpus=0", f"--temp-dir={folder}"]
     command += [f"--object-store-memory={STORE_BYTES}", "--include-dashboard=false"]
     command += [f"--autoscaling-config={config}", "--disable-usage-stats"]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     log = folder / "head.log"
     with log.open("w") as output:
         process = psutil.Popen(
-            command, env=environment | token | SETTINGS, stdout=output, stderr=output
+            command, env=environment | settings, stdout=output, stderr=output
         )
     deadline = time.monotonic() + START_SECONDS
     while "Ray runtime started" not in log.read_text():

@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.integration.command import ganray_here
-from tests.integration.fake_cloud import FakeCloud, end_family, fake_cloud, gpu_nodes
+from tests.integration.fake_cloud import AUTOSCALERS, FakeCloud, end_family, fake_cloud, gpu_nodes
 from tests.integration.pictures import write_pictures
 from tests.integration.test_restore import wait_until
 
@@ -56,11 +57,12 @@ def read(notes: Path) -> list[dict]:
     return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
 
 
+@pytest.mark.parametrize("autoscaler", AUTOSCALERS)
 def test_nodes_come_for_the_backlog_are_replaced_when_lost_and_go_when_it_is_done(
-    tmp_path: Path,
+    tmp_path: Path, autoscaler: str
 ) -> None:
     notes = tmp_path / "notes"
-    with fake_cloud(gpu_nodes(MAX_NODES)) as cloud:
+    with fake_cloud(gpu_nodes(MAX_NODES), autoscaler) as cloud:
         assert cloud.nodes() == {}
         driver = start_restoration(cloud, tmp_path, num_inputs=NUM_INPUTS, seconds=1.0)
         try:
