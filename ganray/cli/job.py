@@ -23,7 +23,7 @@ class Job(Generic[SectionT]):
 
     `sources` maps each key that names an archive to the key that selects files of it, or to
     nothing; `target` is the key of what is written, a folder or a file (`writes`). `plan` says
-    what `--plan` prints, if anything.
+    what `--plan` prints, if anything. `--help` begins with the keys of `first`.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Job(Generic[SectionT]):
     target: str
     plan: str = ""
     writes: Literal["folder", "file"] = "folder"
+    first: tuple[str, ...] = ()
 
     @property
     def usage(self) -> str:
@@ -50,7 +51,7 @@ def print_help(job: Job[SectionT]) -> int:
     if job.plan:
         say(f"--plan {job.plan}")
     say("Fields come from the YAML file, then from key=value, which win; each key once.\n")
-    for field in describe(job.config):
+    for field in sorted(describe(job.config), key=lambda field: field.key not in job.first):
         values = f"  ({field.expected})" if field.expected not in ("", "text") else ""
         say(f"  {field.key} = {field.default}{values}\n      {field.description}")
     return DONE

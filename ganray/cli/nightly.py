@@ -22,6 +22,7 @@ JOB = Job(
     sources={"source": "include"},
     target="target",
     plan="counts the inputs as ganray restore does, and writes nothing.",
+    first=("source", "target", *NightlyConfig.__annotations__),
 )
 
 

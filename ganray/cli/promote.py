@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ganray.cli.exit_codes import DONE, FAILED
 from ganray.cli.job import Job, print_help, read_config, wants_help
 from ganray.cli.terminal import say
-from ganray.pipelines.evaluate import Progress
+from ganray.pipelines.evaluate import REPORT_KEY, Progress
 from ganray.pipelines.promote import GATE_KEY, PromoteResult, run_promotion
 from ganray.pipelines.promote_config import PromoteConfig
 from ganray.report.amounts import counted
@@ -45,7 +45,8 @@ def _outcome(result: PromoteResult, config: PromoteConfig) -> str:
     current = f"{config.name}@{result.version}"
     if result.was_current:
         return f"nothing to do: {result.candidate} is current already, {current}"
-    where = f"\nwhat was measured: {config.output}/{GATE_KEY}"
+    where = f"\nmeasured on {config.archive or config.degraded}: {config.output}/{GATE_KEY}"
+    where += f"\nto look at: {config.output}/{REPORT_KEY}"
     if result.is_refused:
         kept = f"{current} stays current" if result.version else f"{config.name} is not current"
         return f"{result.candidate} is refused: {kept}{where}"

@@ -70,8 +70,11 @@ def _source(job: EvaluateJob) -> str:
 
 
 def _verdict(found: Findings) -> str:
-    """What the first metric says of the first generator."""
-    name = next(iter(found.job.generators))
+    """What the first metric says of each generator."""
+    return " ".join(filter(None, (_verdict_on(found, name) for name in found.job.generators)))
+
+
+def _verdict_on(found: Findings, name: str) -> str:
     metric, summary = next(iter(found.summaries[name].items()))
     against = summary.against.get(BICUBIC)
     if against is None:

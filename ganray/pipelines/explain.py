@@ -38,6 +38,7 @@ MOST_PIXELS = 2**24
 MOST_BYTES = 12 * 2**20
 STRONG = 8 / 255
 """Detail of so much is seen at a glance."""
+SHARE_MEANING = "the strong share is that of pixels beyond 8/255, which is seen at a glance"
 Values = NDArray[np.float32]
 
 
@@ -142,14 +143,15 @@ def _invention(case: _Case) -> list[_Layer]:
         draw_heat(case.restored, maps.invented),
         _summary("invented", maps.invented),
         "detail beyond bicubic that the input neither proves nor denies: it vanishes when the "
-        "restoration is brought back to the input's size. Full colour is a tenth of the range",
+        "restoration is brought back to the input's size. Full colour is a tenth of the range; "
+        f"{SHARE_MEANING}",
     )
     denied = _Layer(
         "denied",
         draw_heat(case.restored, maps.denied),
         _summary("denied", maps.denied),
         "what departs from the input once brought back to its size. Full colour is a tenth of "
-        "the range",
+        f"the range; {SHARE_MEANING}",
     )
     return [denied, invented]
 

@@ -21,6 +21,7 @@ from ganray.errors import (
     StorageError,
     UnreachableError,
 )
+from ganray.pipelines.archives import absolute_uri
 from ganray.pipelines.metrics import NIGHT_END, NIGHT_START, Meters
 from ganray.pipelines.nightly_config import NightlyConfig
 from ganray.pipelines.nightly_deadline import moment_of, seconds_until_stop, stopping_after
@@ -100,8 +101,8 @@ def run_night(config: NightlyConfig, listener: Listener) -> NightResult:
     blank = Night(
         outcome="done",
         message="",
-        source=config.source,
-        target=config.target,
+        source=_place(config.source),
+        target=_place(config.target),
         host=socket.gethostname(),
         started_at=_iso(started),
         ended_at="",
@@ -213,7 +214,9 @@ def _message_of(last: RestoreResult) -> str:
     inputs = last.summary.inputs
     if inputs.pending:
         return f"pending for the next night: {inputs.pending} of {inputs.listed} inputs"
-    return f"failed: {inputs.failed} of {inputs.listed} inputs"
+    if inputs.failed:
+        return f"failed: {inputs.failed} of {inputs.listed} inputs"
+    return f"every input is restored: {inputs.listed}"
 
 
 def _total(summaries: Sequence[Summary]) -> dict[str, Any]:
@@ -244,6 +247,12 @@ def _tell(config: NightlyConfig, night: Night) -> None:
             _log.warning("event=night_not_stored cause=%r", str(error))
     if config.webhook:
         notify(config.webhook, night.as_dict())
+
+
+def _place(uri: str) -> str:
+    """An archive's URI or path as it is understood elsewhere; one that is missing is refused
+    later."""
+    return absolute_uri(uri) if uri else ""
 
 
 def _iso(moment: datetime) -> str:

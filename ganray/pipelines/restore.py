@@ -11,17 +11,17 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 
 from ganray.claim import Claim, claimed
-from ganray.codecs.catalog import family_of
 from ganray.config import to_yaml
 from ganray.errors import CodecError, RunFailedError
 from ganray.ledger import Ledger, LedgerRow
 from ganray.manifest import speakable
 from ganray.pipelines.metrics_run import RestoreMeters
-from ganray.pipelines.outcomes import may_pass
+from ganray.pipelines.node_watch import NodeCount, NodeWatch
 from ganray.pipelines.placement import choose_workers, workers_for
 from ganray.pipelines.pool import run_pool
 from ganray.pipelines.recorder import Recorder
 from ganray.pipelines.restore_config import RestoreConfig
+from ganray.pipelines.restore_counts import count, first_summary, stop_beyond
 from ganray.pipelines.restore_job import new_job
 from ganray.pipelines.restore_orders import (
     STAGING_PREFIX,
@@ -33,6 +33,7 @@ from ganray.pipelines.restore_orders import (
     WorkOrder,
     identity,
 )
+from ganray.pipelines.restore_pace import Crew
 from ganray.pipelines.restore_plan import RestorePlan, plan_restoration, prepare
 from ganray.pipelines.restore_report import EndedRun, write_restore_report
 from ganray.pipelines.restore_worker import RestoreWorker
@@ -40,8 +41,8 @@ from ganray.pipelines.run_log import log_run
 from ganray.pipelines.scene_book import SceneBook
 from ganray.pipelines.scenes_ahead import scenes_ahead
 from ganray.pipelines.stop import DEADLINE, GracefulStop
-from ganray.pipelines.summary import REPORT_NAME, InputCounts, RunFolder, Summary
-from ganray.pipelines.workers import ray_cluster
+from ganray.pipelines.summary import REPORT_NAME, RunFolder, Summary
+from ganray.pipelines.workers import ray_cluster, submission_id
 from ganray.storage import Store, open_store
 
 Report = Callable[[LedgerRow | WindowDone], None]
@@ -50,7 +51,6 @@ Report = Callable[[LedgerRow | WindowDone], None]
 # last, do not count, few enough that the driver's memory stays flat.
 ORDERS_PER_WAVE = 1024
 ORDERS_PER_WAVE_AND_WORKER = 64
-NOT_FOR_DIAGNOSIS = "restored DICOM objects are not for diagnosis, which each of them says"
 DELETE_THREADS = 8
 KEYS_AT_ONCE = 1000
 KEPT_FAILURES = 1000
@@ -103,12 +103,13 @@ class _Run:
         self.workers = choose_workers(plan)
         self.job = new_job(plan, run_id, num_workers=self.workers.max, started_at=_now())
         self.folder = RunFolder(self.target, run_id)
-        self.summary = _first_summary(plan, run_id)
+        self.summary = first_summary(plan, run_id)
         self.meters = RestoreMeters()
         self.recorder = Recorder(Ledger(self.target), run_id)
         self.scenes = SceneBook(self.workers.max)
         self.told: set[str] = set()
         self.worker_seconds: dict[str, float] = {}
+        self.nodes: list[NodeCount] = []
         self.page = ""
         self.failures = [(row.key, row.reason) for row in islice(plan.failed_before, KEPT_FAILURES)]
 
@@ -152,6 +153,7 @@ class _Run:
         self.folder.add_event(
             event
             | {"generator": self.job.generator_digest, "workers": self.workers.max}
+            | {"job": submission_id()}
             | {"asked": self.plan.preparation.asked, "file": self.plan.config.generator}
             | {"cost_per_worker_hour": self.plan.config.cost_per_worker_hour}
             | {"vanished": self.plan.num_vanished, "aborted_uploads": num_aborted}
@@ -183,9 +185,14 @@ class _Run:
                     is_connected = True
                     num_cpus = self.workers.max * self.workers.cpus
                     cluster.enter_context(ray_cluster(workers, num_cpus))
+                    cluster.enter_context(NodeWatch(workers.resources, self._take_nodes))
                     self.meters.connected(self.summary.inputs)
                     cluster.callback(self.meters.flush)
                 yield from run_pool(RestoreWorker, self.job, orders, workers, stop)
+
+    def _take_nodes(self, nodes: NodeCount) -> None:
+        self.nodes.append(nodes)
+        self.folder.add_event({"event": "nodes", "time": _now(), "number": nodes.number})
 
     def _split_ahead(self) -> set[str]:
         """Where inputs are fewer than workers, scenes are found here: the keys of these inputs.
@@ -231,14 +238,14 @@ class _Run:
             self._handle_row(row)
 
     def _handle_row(self, row: LedgerRow) -> None:
-        _count(self.summary, row)
+        count(self.summary, row)
         self.meters.take(row, self.summary.inputs)
         self.report(row)
         if row.state == "failed":
             if len(self.failures) < KEPT_FAILURES:
                 self.failures.append((row.key, row.reason))
                 self.folder.add_event({"event": "failed", "key": row.key, "reason": row.reason})
-            _stop_beyond(self.summary, self.plan.config.max_failed)
+            stop_beyond(self.summary, self.plan.config.max_failed)
 
     def _end(self, error: BaseException | None) -> None:
         self.summary.seconds = time.perf_counter() - self.started
@@ -248,8 +255,9 @@ class _Run:
         self.folder.write_events()
         self.folder.write_summary(self.summary)
         trouble = (str(error) or type(error).__name__) if error else ""
-        digest, num_workers = self.job.generator_digest, self.workers.max
-        ended = EndedRun(self.plan.config, self.summary, digest, num_workers, trouble)
+        crew = Crew(self.workers.max, self.nodes)
+        digest = self.job.generator_digest
+        ended = EndedRun(self.plan.config, self.summary, digest, crew, trouble)
         if write_restore_report(self.folder, ended):
             self.page = f"{self.plan.config.target.rstrip('/')}/{self.folder.prefix}{REPORT_NAME}"
 
@@ -269,42 +277,6 @@ def _delete_all(store: Store, keys: Iterable[str]) -> None:
 
 def _new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
-
-
-def _first_summary(plan: RestorePlan, run_id: str) -> Summary:
-    counts = InputCounts(
-        listed=plan.num_listed,
-        unchanged=plan.num_unchanged,
-        failed=len(plan.failed_before),
-        pending=plan.num_todo,
-    )
-    return Summary(run_id, counts, vanished=plan.num_vanished)
-
-
-def _count(summary: Summary, row: LedgerRow) -> None:
-    summary.inputs.pending -= 1
-    if row.state == "restored":
-        summary.inputs.restored += 1
-        if family_of(row.key) == "dicom" and NOT_FOR_DIAGNOSIS not in summary.notices:
-            summary.notices.append(NOT_FOR_DIAGNOSIS)
-    else:
-        summary.inputs.failed += 1
-        summary.retryable += row.retry
-        summary.passing += may_pass(row)
-        summary.failures[row.error] = summary.failures.get(row.error, 0) + 1
-    summary.flagged += bool(row.flags)
-    summary.windows += row.num_windows
-    summary.input_pixels += row.input_pixels
-    summary.output_pixels += row.output_pixels
-
-
-def _stop_beyond(summary: Summary, max_failed: float) -> None:
-    counts = summary.inputs
-    if counts.failed > max_failed * counts.listed:
-        raise RunFailedError(
-            f"{counts.failed} of {counts.listed} inputs failed, more than max_failed="
-            f"{max_failed:g} allows; what is restored stays. See ganray ledger for the reasons"
-        )
 
 
 def _now() -> str:

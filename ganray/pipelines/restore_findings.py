@@ -71,7 +71,8 @@ class Findings:
     """Sums over the ledger; what is kept of single rows is bounded.
 
     `fine` counts each figure in FINE_BINS from 0 to 1 and `beyond` above; `pixels` are restored
-    input pixels of the run in TIME_BINS from its beginning to its end.
+    input pixels of the run in TIME_BINS from its beginning to its end, `inputs` those that it was
+    over with, failed ones too.
     """
 
     scope: Scope
@@ -79,6 +80,7 @@ class Findings:
     fine: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     beyond: dict[str, int] = field(default_factory=dict)
     pixels: NDArray[np.float64] = field(default_factory=lambda: np.zeros(TIME_BINS))
+    inputs: NDArray[np.int64] = field(default_factory=lambda: np.zeros(TIME_BINS, np.int64))
     reasons: dict[str, Reason] = field(default_factory=dict)
     num_other_reasons: int = 0
     worst: list[Known] = field(default_factory=list)
@@ -93,11 +95,11 @@ class Findings:
         )
         table = table.filter(current)
         restored = table.filter(pc.equal(table["state"], "restored"))
+        self._add_pace(table.filter(pc.equal(table["run_id"], self.scope.run_id)))
         self._add_failed(table.filter(pc.equal(table["state"], "failed")))
         self.num_restored += restored.num_rows
         if restored.num_rows:
             self._add_figures(restored)
-            self._add_pixels(restored.filter(pc.equal(restored["run_id"], self.scope.run_id)))
             self._keep_worst(restored)
             self._random.add(restored, rng)
             tiffs = restored.filter(pc.match_substring_regex(restored["key"], r"(?i)\.tiff?$"))
@@ -125,13 +127,14 @@ class Findings:
             self.fine[name] = self.fine.get(name, np.zeros(FINE_BINS, np.int64)) + counts
             self.beyond[name] = self.beyond.get(name, 0) + int((values > 1).sum())
 
-    def _add_pixels(self, mine: pa.Table) -> None:
+    def _add_pace(self, mine: pa.Table) -> None:
         times = (mine["recorded_at"].to_numpy() - self.scope.began) / max(
             1e-3, self.scope.ended - self.scope.began
         )
         # Clocks of other machines may differ: what lies outside belongs to an end.
         bins = np.clip(times * TIME_BINS, 0, TIME_BINS - 1).astype(np.int64)
         self.pixels += np.bincount(bins, mine["input_pixels"].to_numpy(), TIME_BINS)
+        self.inputs += np.bincount(bins, minlength=TIME_BINS)
 
     def _keep_worst(self, restored: pa.Table) -> None:
         measured = restored.filter(pc.is_valid(restored["consistency"]))

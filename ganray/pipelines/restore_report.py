@@ -10,25 +10,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import numpy as np
-
 from ganray import __version__
 from ganray.config import to_yaml
 from ganray.ledger import Ledger
 from ganray.pipelines.report_pictures import Pictures, Reading, read_pictures
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.restore_findings import (
-    TIME_BINS,
     Findings,
     Known,
     Reason,
     Scope,
     gather_findings,
 )
+from ganray.pipelines.restore_pace import Crew, pace_section
 from ganray.pipelines.restore_trust import trust_section
 from ganray.pipelines.summary import RunFolder, Summary
 from ganray.report.amounts import counted, duration, number, scaled
-from ganray.report.charts import Charts, Series, line_chart
 from ganray.report.footprints import footprint_map
 from ganray.report.page import Figure, Page, Part, Section, render_page
 from ganray.report.parts import Cell, Count, Counts, Facts, Folded, Note, table
@@ -40,8 +37,6 @@ _log = logging.getLogger(__name__)
 HURRIED_SECONDS = 4.0
 """For pictures of a run that was stopped: the machine may be about to go."""
 MOST_REASONS = 25
-INPUTS_PER_BIN = 3
-TIME_UNITS = (("hours", 3600), ("minutes", 60), ("seconds", 1))
 
 
 @dataclass(frozen=True)
@@ -51,7 +46,7 @@ class EndedRun:
     config: RestoreConfig
     summary: Summary
     generator_digest: str
-    num_workers: int
+    crew: Crew
     trouble: str = ""
 
     @property
@@ -92,7 +87,7 @@ def restore_page(folder: RunFolder, run: EndedRun) -> Page:
         *_failures(findings),
         *_pictures(findings, pictures),
         *trust_section(run.config, findings),
-        *_throughput(findings, run),
+        *pace_section(findings, run.summary, run.crew),
         *_map(pictures),
         _provenance(run, began, now),
     )
@@ -231,35 +226,6 @@ def _pictures(findings: Findings, pictures: Pictures) -> Iterator[Section]:
             yield Section(title, (Strips(tuple(shown)),), lead + how)
 
 
-def _throughput(findings: Findings, run: EndedRun) -> Iterator[Section]:
-    seconds = run.summary.seconds
-    num_bins = _num_bins(run.summary.inputs.restored)
-    if not findings.pixels.any() or not num_bins:
-        return
-    unit, length = next((n, size) for n, size in TIME_UNITS if seconds >= 3 * size or size == 1)
-    each = seconds / num_bins
-    pixels = findings.pixels.reshape(num_bins, -1).sum(1)
-    chart = line_chart(
-        "Restored input pixels per second",
-        (f"{unit} since the start", "Mpixel/s"),
-        [Series("input pixels", (np.arange(num_bins) + 0.5) * each / length, pixels / each / 1e6)],
-    )
-    yield Section(
-        "Throughput",
-        (Charts((chart,)),),
-        lead=f"{scaled(run.summary.input_pixels / seconds, 'pixel/s')} on average, by "
-        f"{counted(max(1, run.num_workers), 'worker')}. An input counts when it is recorded, a "
-        "large one all at once.",
-    )
-
-
-def _num_bins(num_inputs: int) -> int:
-    """So few that most hold some inputs; none where a line would say nothing."""
-    return max(
-        (n for n in (TIME_BINS, 24, 16, 12, 8) if n * INPUTS_PER_BIN <= num_inputs), default=0
-    )
-
-
 def _map(pictures: Pictures) -> Iterator[Section]:
     if pictures.outlines:
         caption = f"Footprints of {counted(len(pictures.outlines), 'georeferenced input')}"
@@ -274,7 +240,7 @@ def _provenance(run: EndedRun, began: float, ended: float) -> Section:
         ("Configuration digest", config.pixel_digest),
         ("ganray", __version__),
         ("Run", run.summary.run_id),
-        ("Workers", "in this process" if not run.num_workers else str(run.num_workers)),
+        ("Workers", str(run.crew.num_workers or "in this process")),
         ("Began", _moment(began)),
         ("Ended", _moment(ended)),
     )

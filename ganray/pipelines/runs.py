@@ -38,7 +38,8 @@ class RunLine:
     before it could write its summary: what it recorded is in the ledger. `claimed` is a run of
     another machine, which goes on or was killed: the next run on the target finds out.
 
-    `generator` is as it was asked for, `generator_digest` of its weights. `cost` is that of the
+    `generator` is as it was asked for, `generator_digest` of its weights. `job` is the id under
+    which the run was submitted to Ray's job server, empty if it was not. `cost` is that of the
     workers' hours; None where no price was given, or there is no summary.
     """
 
@@ -47,6 +48,7 @@ class RunLine:
     started_at: str
     generator: str = ""
     generator_digest: str = ""
+    job: str = ""
     workers: int | None = None
     inputs: InputCounts | None = None
     input_pixels: int = 0
@@ -80,6 +82,7 @@ def _read(store: Store, run_id: str, claiming: dict[str, bool]) -> RunLine:
         started_at=_started_at(run_id),
         generator=str(planned.get("asked", "")),
         generator_digest=str(planned.get("generator", "")),
+        job=str(planned.get("job", "")),
         workers=planned.get("workers"),
     )
     text = read_run_file(store, run_id, SUMMARY_NAME)

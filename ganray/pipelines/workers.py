@@ -1,5 +1,6 @@
 """The workers of a job: how many, how large, and the Ray cluster that holds them."""
 
+import json
 import logging
 import os
 import warnings
@@ -18,6 +19,8 @@ from ganray.errors import ConfigError, RunFailedError
 NotNegative = Annotated[int, Field(ge=0)]
 MAX_START_LOSSES = 3
 """Workers that may be lost one after the other before they have begun."""
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""By which Ray's job server tells the process that it starts of its job."""
 
 
 class WorkersConfig(Section):
@@ -90,6 +93,12 @@ def shared_cluster(workers: WorkersConfig) -> Iterator[None]:
             yield
     else:
         yield
+
+
+def submission_id() -> str:
+    """Under which id this process was submitted to Ray's job server; empty if it was not."""
+    given = json.loads(os.environ.get(JOB_VARIABLE, "{}"))
+    return str(given.get("metadata", {}).get("job_submission_id", ""))
 
 
 def beside_driver() -> NodeAffinitySchedulingStrategy:

@@ -118,23 +118,24 @@ class Charts:
 
 def line_chart(
     title: str,
-    labels: tuple[str | Axis, str],
+    labels: tuple[str | Axis, str | Axis],
     series: Sequence[Series],
     marks: Sequence[Mark] = (),
     *,
     log_y: bool = False,
 ) -> Chart:
     """Lines over one axis; `labels` are those of x and y, with units. Charts that are to have the
-    same x axis are given it; otherwise it is as long as the lines.
+    same axis are given it; otherwise it is as long as the lines.
 
     Of more than MOST_MARKS marks the first are drawn. With `log_y` values of 0 and below interrupt
     a line.
     """
     points = [np.array([s.x, s.y], np.float64) for s in series]
-    x = labels[0]
+    x, y = labels
     if isinstance(x, str):
         x = axis_over(x, _joined([p[0] for p in points] + [np.array([m.x for m in marks])]))
-    y = axis_over(labels[1], _joined([p[1] for p in points]), log=log_y)
+    if isinstance(y, str):
+        y = axis_over(y, _joined([p[1] for p in points]), log=log_y)
     lines = [
         Shape("line", _line(x.places(xs), y.places(ys)), tone % NUM_TONES, s.name)
         for tone, (s, (xs, ys)) in enumerate(zip(series, map(_thinned, points), strict=True))

@@ -1,14 +1,17 @@
 """Nodes of a fake cloud that come, are lost and go, under a restoration whose device is a clock.
 
-    python tests/benchmarks/bench_autoscaling.py [page.html]
+    python tests/benchmarks/bench_autoscaling.py [FOLDER] [--autoscaler v1]
 
-Nodes are real raylets of this machine, started by Ray's own autoscaler; the generator sleeps, so
-that cores are not the limit. One node is killed and one drained once all are at work. Prints a
-line a second, and writes a page with the charts.
+Nodes are real raylets of this machine, started by Ray's own autoscaler: the second, that of
+KubeRay, or the first, that of `ray up`. The generator sleeps, so that cores are not the limit. One
+node is killed and one drained once all are at work. Prints a line a second, and writes two pages:
+the timeline until no node is left, and the report of the restoration itself.
 """
 
+import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,7 +26,13 @@ import psutil  # noqa: E402
 
 from ganray.report.charts import Charts, Mark, Series, line_chart  # noqa: E402
 from ganray.report.page import Figure, Page, Section, render_page  # noqa: E402
-from tests.integration.fake_cloud import FakeCloud, end_family, fake_cloud, gpu_nodes  # noqa: E402
+from tests.integration.fake_cloud import (  # noqa: E402
+    AUTOSCALERS,
+    FakeCloud,
+    end_family,
+    fake_cloud,
+    gpu_nodes,
+)
 from tests.integration.pictures import write_pictures  # noqa: E402
 
 NUM_INPUTS = 240
@@ -70,8 +79,9 @@ def read_notes(notes: Path) -> list[dict]:
     return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
 
 
-def main(page: Path) -> None:
-    with tempfile.TemporaryDirectory() as folder, fake_cloud(gpu_nodes(MAX_NODES)) as cloud:
+def main(output: Path, autoscaler: str) -> None:
+    nodes = gpu_nodes(MAX_NODES)
+    with tempfile.TemporaryDirectory() as folder, fake_cloud(nodes, autoscaler) as cloud:
         timeline, notes = Timeline(), Path(folder) / "notes"
         driver = start(cloud, Path(folder))
         try:
@@ -84,8 +94,11 @@ def main(page: Path) -> None:
             time.sleep(1)
             timeline.look(cloud, notes)
         timeline.note("no node is left")
-        page.write_text(render_page(as_page(timeline, read_notes(notes))))
-        print(f"wrote {page}")
+        page = as_page(timeline, read_notes(notes))
+        (report,) = Path(folder).glob("restored/_ganray/runs/*/report.html")
+        shutil.copy(report, output / "restoration.html")
+    (output / "autoscaling.html").write_text(render_page(page))
+    print(f"wrote autoscaling.html and restoration.html to {output}")
 
 
 def start(cloud: FakeCloud, folder: Path) -> subprocess.Popen[bytes]:
@@ -153,4 +166,8 @@ def chart(title: str, label: str, timeline: Timeline, lines: dict[str, list]) ->
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "autoscaling.html"))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output", nargs="?", type=Path, default=Path("."))
+    parser.add_argument("--autoscaler", choices=AUTOSCALERS, default="v2")
+    arguments = parser.parse_args()
+    main(arguments.output, arguments.autoscaler)

@@ -153,9 +153,7 @@ def _start_head(
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     log = folder / "head.log"
     with log.open("w") as output:
-        process = psutil.Popen(
-            command, env=environment | settings, stdout=output, stderr=output
-        )
+        process = psutil.Popen(command, env=environment | settings, stdout=output, stderr=output)
     deadline = time.monotonic() + START_SECONDS
     while "Ray runtime started" not in log.read_text():
         if process.poll() is not None or time.monotonic() > deadline:

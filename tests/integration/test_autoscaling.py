@@ -53,6 +53,12 @@ def nodes_at_work(notes: Path) -> set[str]:
     return {line["node"] for line in read(notes)}
 
 
+def nodes_told(target: Path) -> list[int]:
+    """How many nodes the run saw, one after the other."""
+    (events,) = target.glob("_ganray/runs/*/events.jsonl")
+    return [event["number"] for event in read(events) if event["event"] == "nodes"]
+
+
 def read(notes: Path) -> list[dict]:
     return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
 
@@ -80,5 +86,8 @@ def test_nodes_come_for_the_backlog_are_replaced_when_lost_and_go_when_it_is_don
         wait_until(lambda: cloud.nodes() == {}, SECONDS)
     counts = ganray_here("status", str(tmp_path / "restored"), "--json").json["inputs"]
     assert (counts["restored"], counts["pending"]) == (NUM_INPUTS, 0)
+    numbers = nodes_told(tmp_path / "restored")
+    assert numbers[0] == 0 and max(numbers) == MAX_NODES, numbers
+    assert min(numbers[numbers.index(MAX_NODES) :]) < MAX_NODES, "the losses were not seen"
     # Of each node that was lost at most the order at hand came again.
     assert len(read(notes)) <= NUM_INPUTS + LOST_INPUTS

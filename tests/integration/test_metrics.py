@@ -1,11 +1,12 @@
-"""What Prometheus finds while a restoration runs on a cluster, and what it says at the end."""
+"""What Prometheus finds while a restoration or a training runs on a cluster, and at the end."""
 
+import json
 import os
 import socket
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from ganray.pipelines.metrics import METRICS, SERVED_PREFIX
 from tests.integration.command import ganray_here
 from tests.integration.pictures import write_pictures
+from tests.integration.test_train import TINY, stages
 
 NUM_PICTURES = 12
 SIDE = 64
+NUM_STEPS = 8
 DEADLINE_SECONDS = 60
 RAY_OWN = {"SessionName", "WorkerId", "Component", "NodeAddress", "Version", "le"}
 
@@ -60,19 +63,26 @@ def scrape(address: str) -> Samples:
     return found
 
 
-def value(samples: Samples, name: str, **labels: str) -> float:
+def value(samples: Samples, name: str, /, **labels: str) -> float:
     return samples.get((name, frozenset(labels.items())), -1.0)
 
 
-def last_samples(address: str) -> Samples:
+def samples_once(address: str, are_last: Callable[[Samples], bool]) -> Samples:
     """What is counted, once driver and worker have made their last report to Ray's agent."""
-    last = ("ganray_windows_total", "ganray_input_seconds_count")
     for _ in range(DEADLINE_SECONDS):
         samples = scrape(address)
-        if {value(samples, name) for name in last} == {NUM_PICTURES}:
+        if are_last(samples):
             return samples
         time.sleep(1)
     raise AssertionError(samples)
+
+
+def assert_known(samples: Samples) -> None:
+    """Every sample is of a metric of the table, with its labels."""
+    known = {metric.name: set(metric.labels) for metric in METRICS}
+    for name, labels in samples:
+        stem = name if name in known else name.rpartition("_")[0]
+        assert {label for label, _ in labels} == known[stem], name
 
 
 def test_a_run_is_seen_while_it_goes_on_and_its_counts_are_exact(
@@ -107,7 +117,8 @@ def test_a_run_is_seen_while_it_goes_on_and_its_counts_are_exact(
         value(s, "ganray_inputs", state=state) for s in during for state in ("pending", "restored")
     } & set(range(1, NUM_PICTURES + 2))
 
-    samples = last_samples(exporter)
+    last = "ganray_windows_total", "ganray_input_seconds_count"
+    samples = samples_once(exporter, lambda s: {value(s, name) for name in last} == {NUM_PICTURES})
     if os.environ.get("SHOW"):
         print(urllib.request.urlopen(exporter).read().decode())
     pixels = NUM_PICTURES * SIDE**2
@@ -119,7 +130,26 @@ def test_a_run_is_seen_while_it_goes_on_and_its_counts_are_exact(
     assert value(samples, "ganray_written_bytes_total") >= written
     for stage in ("read", "decode", "restore", "encode", "write"):
         assert value(samples, "ganray_stage_seconds_total", stage=stage) > 0, stage
-    known = {metric.name: set(metric.labels) for metric in METRICS}
-    for name, labels in samples:
-        stem = name if name in known else name.rpartition("_")[0]
-        assert {label for label, _ in labels} == known[stem], name
+    assert_known(samples)
+
+
+def test_a_training_is_seen_with_its_losses_its_speed_and_its_events(
+    tmp_path: Path, exporter: str
+) -> None:
+    write_pictures(tmp_path / "archive", 4, side=48)
+    places = [f"{key}={tmp_path / 'archive'}" for key in ("archive", "validation")]
+    steps = stages(2, 1, NUM_STEPS - 3)
+    outcome = ganray_here(
+        "train", *places, f"output={tmp_path / 'out'}", *TINY, *steps, "workers.max=1"
+    )
+    assert outcome.code == 0, outcome.text
+    samples = samples_once(exporter, lambda s: value(s, "ganray_train_step") == NUM_STEPS)
+    assert value(samples, "ganray_train_patches_per_second") > 0
+    assert value(samples, "ganray_run_start_timestamp_seconds", kind="train") > 0
+    assert value(samples, "ganray_train_events_total", event="finished") == 1
+    for part in ("data", "generator", "discriminator", "communication"):
+        assert 0 <= value(samples, "ganray_train_time_ratio", part=part) <= 1, part
+    lines = [json.loads(x) for x in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    last = next(line for line in reversed(lines) if "stage" in line)
+    assert value(samples, "ganray_train_value", name="pixel") == pytest.approx(last["pixel"])
+    assert_known(samples)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ganray.ledger import Ledger, LedgerRow
+from ganray.pipelines.runs import read_runs
 from ganray.storage import open_store
 from tests.integration.pictures import write_pictures
 from tests.integration.ray_head import RayHead, ray_head
@@ -23,7 +24,7 @@ NUM_INPUTS = 30
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[RayHead]:
-    with ray_head(num_cpus=2) as running:
+    with ray_head(num_cpus=3) as running:
         yield running
 
 
@@ -62,13 +63,16 @@ def test_a_job_that_is_stopped_and_submitted_again_redoes_nothing(
     write_pictures(archive, NUM_INPUTS, side=320)
     words = f"source={archive}", f"target={target}", "workers.in_process=never", "workers.max=2"
     job = "python", "jobs/restore.py", *words
-    first = submit(head, "first", "--no-wait", *UPLOADED, "--", *job, cwd=checkout)
+    named = "--metadata-json", json.dumps({"target": str(target)}), "--entrypoint-num-cpus", "1"
+    first = submit(head, "first", "--no-wait", *named, *UPLOADED, "--", *job, cwd=checkout)
     assert first.returncode == 0, first.stdout + first.stderr
     wait_until(lambda: len(rows(target)) >= 2, SECONDS)
     head.ray("job", "stop", "first")
     log = head.ray("job", "logs", "first").stdout
     assert "stopped" in status(head, "first"), log
     assert "stopped by SIGTERM" in log
+    listed = head.ray("job", "list").stdout
+    assert f"'target': '{target}'" in listed, listed
     recorded = rows(target)
     assert 2 <= len(recorded) < NUM_INPUTS, "the job was over before it was stopped"
 
@@ -83,6 +87,7 @@ def test_a_job_that_is_stopped_and_submitted_again_redoes_nothing(
     after = rows(target)
     assert len(after) == NUM_INPUTS
     assert {row.attempts for row in after.values()} == {1}
+    assert [run.job for run in read_runs(str(target))] == ["again", "first"]
     assert all(after[key] == row for key, row in recorded.items()), "a recorded input was redone"
 
 

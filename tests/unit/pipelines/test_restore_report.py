@@ -11,6 +11,7 @@ from ganray.errors import StorageError
 from ganray.ledger import Ledger, LedgerRow
 from ganray.pipelines import restore_report
 from ganray.pipelines.restore_config import RestoreConfig
+from ganray.pipelines.restore_pace import Crew
 from ganray.pipelines.restore_report import EndedRun, write_restore_report
 from ganray.pipelines.summary import InputCounts, RunFolder, Summary
 from ganray.report.config import ReportConfig
@@ -29,7 +30,7 @@ def ended(tmp_path: Path, trouble: str = "", **counts: int) -> EndedRun:
     )
     inputs = InputCounts(**({"listed": 4, "restored": 3, "failed": 1} | counts))
     summary = Summary(RUN_ID, inputs, seconds=30.0, worker_seconds=5400.0, input_pixels=12_000)
-    return EndedRun(config, summary, "digest", 2, trouble)
+    return EndedRun(config, summary, "digest", Crew(2), trouble)
 
 
 def row(run: EndedRun, key: str, **values: object) -> LedgerRow:
@@ -103,7 +104,7 @@ def test_a_run_that_was_stopped_or_failed_has_a_page_that_says_so(tmp_path: Path
 def test_without_a_price_there_is_no_cost(tmp_path: Path) -> None:
     run = ended(tmp_path)
     free = run.config.model_copy(update={"cost_per_worker_hour": 0.0})
-    html = page_of(tmp_path, EndedRun(free, run.summary, "digest", 2), [])
+    html = page_of(tmp_path, EndedRun(free, run.summary, "digest", Crew(2)), [])
     assert "cost of the workers" not in html
 
 
@@ -111,7 +112,7 @@ def test_no_time_for_pictures_leaves_a_page_without_any(tmp_path: Path) -> None:
     run = ended(tmp_path)
     write_pair(tmp_path, "good.png", 0)
     hurried = run.config.model_copy(update={"report": ReportConfig(seconds=0)})
-    run = EndedRun(hurried, run.summary, "digest", 2)
+    run = EndedRun(hurried, run.summary, "digest", Crew(2))
     html = page_of(tmp_path, run, [row(run, "good.png")])
     assert "<img" not in html and "the time for pictures was up" in html
 

@@ -58,11 +58,11 @@ def test_a_run_of_another_machine_that_may_be_dead_is_not_shown_as_running(tmp_p
 
 
 def test_throughput_cost_and_generator_are_those_of_the_run(tmp_path: Path) -> None:
-    planned = {"cost_per_worker_hour": 2.5, "workers": 4, "asked": "registry:photo"}
+    planned = {"cost_per_worker_hour": 2.5, "workers": 4, "asked": "registry:photo", "job": "5"}
     figures = {"input_pixels": 500, "seconds": 50.0, "worker_seconds": 7200.0}
     write_run(tmp_path, run_id(1), InputCounts(listed=1), planned=planned, **figures)
     (line,) = read_runs(str(tmp_path))
-    assert (line.cost, line.pixels_per_second, line.workers) == (5.0, 10.0, 4)
+    assert (line.cost, line.pixels_per_second, line.workers, line.job) == (5.0, 10.0, 4, "5")
     assert (line.generator, line.generator_digest) == ("registry:photo", "digest-1")
     assert line.started_at == "2026-03-05T01:00:00+00:00"
 

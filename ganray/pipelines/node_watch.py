@@ -1,0 +1,66 @@
+"""How many nodes of a cluster have room for a worker, as they come and go."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import ray.exceptions
+
+LOOK_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NodeCount:
+    """A number of nodes, from a moment in seconds since the epoch on."""
+
+    since: float
+    number: int
+
+
+class NodeWatch:
+    """Tells `hear` how many nodes could hold a worker, at first and whenever that has changed.
+
+    A context, within the connection to the cluster. A node that is lost counts until Ray has
+    noticed.
+    """
+
+    def __init__(self, worker: Mapping[str, float], hear: Callable[[NodeCount], None]) -> None:
+        self._worker = worker
+        self._hear = hear
+        self._number: int | None = None
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="ganray-nodes", daemon=True)
+
+    def __enter__(self) -> "NodeWatch":
+        self._look()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._is_over.wait(LOOK_SECONDS):
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            number = sum(map(self._has_room, ray.nodes()))
+        except (ray.exceptions.RayError, RuntimeError) as error:
+            # A head that is away for a moment ends no run.
+            _log.warning("event=nodes_unknown cause=%r", str(error))
+            return
+        if number != self._number:
+            self._number = number
+            self._hear(NodeCount(time.time(), number))
+
+    def _has_room(self, node: Mapping[str, Any]) -> bool:
+        room = node["Resources"]
+        return node["Alive"] and all(room.get(n, 0) >= asked for n, asked in self._worker.items())
