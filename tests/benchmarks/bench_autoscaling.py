@@ -39,8 +39,8 @@ NUM_INPUTS = 240
 SECONDS_PER_INPUT = 1.0
 MAX_NODES = 3
 NOTICE_SECONDS = 6.0
-RATE_SECONDS = 4.0
-"""Throughput is counted over so many seconds."""
+RECENT_SECONDS = 4
+"""Who is at work, and how fast all are, is counted over so many seconds."""
 
 
 @dataclass
@@ -58,12 +58,15 @@ class Timeline:
     def look(self, cloud: FakeCloud, notes: Path) -> None:
         now = time.time()
         lines = read_notes(notes)
-        recent = [line for line in lines if line["end"] > now - RATE_SECONDS]
+        recent = [line for line in lines if line["end"] > now - RECENT_SECONDS]
         self.seconds.append(now - self.begin)
         self.nodes.append(len(cloud.nodes()))
         self.busy.append(len({line["node"] for line in recent}))
-        self.queue.append(max(0, NUM_INPUTS - len(lines)))
-        self.rate.append(len(recent) / RATE_SECONDS)
+        self.queue.append(NUM_INPUTS - len({line["key"] for line in lines}))
+        # Over as many looks, a second apart: notes come a moment late.
+        before = max(0, len(self.queue) - 1 - RECENT_SECONDS)
+        passed = self.seconds[-1] - self.seconds[before] or 1.0
+        self.rate.append((self.queue[before] - self.queue[-1]) / passed)
         print(
             f"{self.seconds[-1]:6.1f} s  nodes {self.nodes[-1]}  at work {self.busy[-1]}  "
             f"queue {self.queue[-1]:3}  {self.rate[-1]:.2f} inputs/s",

@@ -36,7 +36,8 @@ class NotingWorker(SimulatedWorker):
     def run(self, order: WorkOrder) -> Iterator[Told]:
         for told in super().run(order):
             if isinstance(told, LedgerRow):
-                line = json.dumps({"node": self.node, "end": told.recorded_at})
+                note = {"key": told.key, "node": self.node, "end": told.recorded_at}
+                line = json.dumps(note)
                 with self.notes.open("a") as file:
                     file.write(line + "\n")
             yield told
