@@ -1,13 +1,15 @@
-"""What the workers of a pool share: the driver's wish to stop, and how often an order was begun.
+"""What the workers of a pool share: the driver's wish to stop, which orders were begun, by whom.
 
 It is an actor on the driver's node, lost only together with the run.
 """
 
 import asyncio
-import logging
+import secrets
 import threading
+import time
 from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -16,75 +18,95 @@ import ray.exceptions
 from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.workers import beside_driver
 
-# Workers may be lost as often as spot nodes are; the same order may not. A worker that is started
-# anew finds the input at fault at its second death, so that this allows for four of them in one
-# order. Counted here: of Ray's own retries a lost node takes one a second until it is noticed.
-MAX_ORDER_LOSSES = 8
 STOP_WAIT_SECONDS = 10.0
-STOPPED = -1
-# That may wait for the wish to stop at once.
+"""A worker asks anew so often, which also says that it lives."""
+BEAT_SECONDS = 2.0
+SILENT_SECONDS = 30.0
+"""After a stop a worker that was not heard of for so long is lost with what it had in hand."""
+JOIN_SECONDS = 3.0
 MOST_WORKERS = 10_000
+"""Of one pool: each has one question at the board that waits for the wish to stop."""
 
-_log = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class Beginning:
+    """The answer to a worker that is to begin an order, and how many were lost with it before."""
+
+    is_stopped: bool
+    losses: int
 
 
 class Board:
-    """What all workers of a pool ask and tell: the wish to stop, how often an order was begun."""
+    """What all workers of a pool ask and tell. Asked twice by mistake, it may count a loss more."""
 
-    def __init__(self, max_losses: int) -> None:
-        self._max_losses = max_losses
+    def __init__(self) -> None:
         self._stopped = asyncio.Event()
         self._begun: Counter[int] = Counter()
+        self._holders: dict[int, str] = {}
+        self._heard: dict[str, float] = {}
 
     async def stop(self) -> None:
         self._stopped.set()
 
-    async def is_stopped(self, seconds: float) -> bool:
-        """Whether the pool is to stop, as soon as it is, or after so many seconds."""
+    async def is_stopped(self, worker: str, seconds: float) -> bool:
+        """Hear that a worker lives; whether the pool is to stop, as soon as it is, or after so
+        many seconds."""
+        self._heard[worker] = time.monotonic()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopped.wait(), seconds)
         return self._stopped.is_set()
 
-    async def begin(self, number: int) -> int:
-        """Count one more beginning of an order: STOPPED if it is not to begin, the workers lost
-        with it if they are too many, and else 0."""
-        if self._stopped.is_set():
-            return STOPPED
+    async def begin(self, number: int, worker: str) -> Beginning:
+        """Note that a worker begins an order, unless the pool is stopped."""
         losses = self._begun[number]
-        self._begun[number] += 1
-        return losses if losses > self._max_losses else 0
+        if not self._stopped.is_set():
+            self._heard[worker] = time.monotonic()
+            self._holders[number] = worker
+            self._begun[number] += 1
+        return Beginning(self._stopped.is_set(), losses)
 
-    async def begun(self) -> set[int]:
-        """The orders that were begun; after a stop there will be no others."""
-        return set(self._begun)
+    async def in_hand(self) -> set[int]:
+        """The orders that were begun by workers which live; some of them may be over."""
+        earliest = time.monotonic() - SILENT_SECONDS
+        living = {worker for worker, heard in self._heard.items() if heard >= earliest}
+        return {number for number, worker in self._holders.items() if worker in living}
 
 
 class StopRelay:
-    """Carries a driver's `GracefulStop` over to a board on the cluster."""
+    """Carries a driver's `GracefulStop` over to a board on the cluster, which ends with it."""
 
     def __init__(self, stop: GracefulStop | None) -> None:
         self._stop = stop or GracefulStop()
         self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="ganray-relay", daemon=True)
         self.board: Any = None
         self.is_told = False
 
     def __enter__(self) -> "StopRelay":
-        if self._stop.is_listening:
-            self._stop.listen()
-        options = {"num_cpus": 0, "max_concurrency": MOST_WORKERS}
+        self._stop.listen_again()
+        # Retries: a connection may break for a moment, and the board be there all the time.
+        options = {"num_cpus": 0, "max_concurrency": MOST_WORKERS, "max_task_retries": -1}
         board = ray.remote(**options)(Board)
-        self.board = board.options(scheduling_strategy=beside_driver()).remote(MAX_ORDER_LOSSES)
-        threading.Thread(target=self._watch, daemon=True).start()
+        self.board = board.options(scheduling_strategy=beside_driver()).remote()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._is_over.set()
+        self._thread.join(JOIN_SECONDS)
+        with suppress(ray.exceptions.RayError):
+            ray.kill(self.board)
+
+    def in_hand(self) -> set[int]:
+        found: set[int] = ray.get(self.board.in_hand.remote())
+        return found
 
     def _watch(self) -> None:
         while not self._is_over.wait(0.1):
             if self._stop.is_set():
-                ray.get(self.board.stop.remote())
-                self.is_told = True
+                with suppress(ray.exceptions.RayError):
+                    ray.get(self.board.stop.remote())
+                    self.is_told = True
                 return
 
 
@@ -92,6 +114,8 @@ class RemoteFlag:
     """The wish to stop as a worker sees it: known at once, told within a moment."""
 
     def __init__(self, board: Any) -> None:
+        self.worker = secrets.token_hex(8)
+        """The name of this process: an actor that Ray starts anew has another."""
         self._board = board
         self._is_set = False
         threading.Thread(target=self._watch, name="ganray-stop", daemon=True).start()
@@ -100,10 +124,10 @@ class RemoteFlag:
         return self._is_set
 
     def _watch(self) -> None:
-        while not self._is_set:
-            try:
-                self._is_set = bool(ray.get(self._board.is_stopped.remote(STOP_WAIT_SECONDS)))
-            except ray.exceptions.RayError as error:
-                # The driver is gone, and Ray ends this process with it.
-                _log.warning("event=stop_flag_lost cause=%r", str(error))
-                return
+        # Ends with the board: then the pool is over, and Ray ends this process.
+        with suppress(ray.exceptions.RayError):
+            while True:
+                asked = self._board.is_stopped.remote(self.worker, STOP_WAIT_SECONDS)
+                self._is_set = bool(ray.get(asked))
+                if self._is_set:
+                    time.sleep(BEAT_SECONDS)

@@ -33,7 +33,7 @@ from ganray.pipelines.evaluate_summary import Summaries, summarise
 from ganray.pipelines.evaluate_table import ValueTable
 from ganray.pipelines.evaluate_worker import EvaluateWorker
 from ganray.pipelines.evaluate_writing import write_lines, write_metrics
-from ganray.pipelines.pool import run_pool
+from ganray.pipelines.pool import orders_per_wave, run_pool
 from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.workers import ray_cluster
 from ganray.storage import Store, join_uri, open_store
@@ -42,8 +42,6 @@ METRICS_KEY = "metrics.json"
 REPORT_KEY = "report.html"
 FAILED_KEY = "failed.jsonl"
 CONFIG_KEY = "config.yaml"
-ORDERS_PER_WAVE = 1024
-"""As in a restoration: the start of a pipeline does not count, the driver's memory stays flat."""
 KEPT_FAILURES = 1000
 
 logger = logging.getLogger(__name__)
@@ -102,7 +100,7 @@ class _Run:
         """Fill the table with what an earlier run has stored, then with what workers measure."""
         orders = self._remaining_orders()
         workers = self.job.config.workers
-        while not stop.is_set() and (wave := list(islice(orders, ORDERS_PER_WAVE))):
+        while not stop.is_set() and (wave := list(islice(orders, orders_per_wave(workers)))):
             if workers.max:
                 cluster.enter_context(ray_cluster(workers, workers.max * workers.cpus))
             for rows in run_pool(EvaluateWorker, self.job, wave, workers, stop):

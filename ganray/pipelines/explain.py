@@ -38,7 +38,9 @@ MOST_PIXELS = 2**24
 MOST_BYTES = 12 * 2**20
 STRONG = 8 / 255
 """Detail of so much is seen at a glance."""
-SHARE_MEANING = "the strong share is that of pixels beyond 8/255, which is seen at a glance"
+SHARE_MEANING = (
+    f"the strong share is that of pixels beyond {255 * STRONG:g}/255, which is seen at a glance"
+)
 Values = NDArray[np.float32]
 
 

@@ -250,9 +250,11 @@ def _tell(config: NightlyConfig, night: Night) -> None:
 
 
 def _place(uri: str) -> str:
-    """An archive's URI or path as it is understood elsewhere; one that is missing is refused
-    later."""
-    return absolute_uri(uri) if uri else ""
+    """An archive's URI or path as it is understood elsewhere; what is none is refused later."""
+    try:
+        return absolute_uri(uri)
+    except GanrayError:
+        return uri
 
 
 def _iso(moment: datetime) -> str:

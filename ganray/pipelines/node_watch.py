@@ -1,4 +1,4 @@
-"""How many nodes of a cluster have room for a worker, as they come and go."""
+"""How many nodes of a cluster can hold a worker, as they come and go."""
 
 import logging
 import threading
@@ -23,6 +23,12 @@ class NodeCount:
     number: int
 
 
+def can_hold(node: Mapping[str, Any], worker: Mapping[str, float]) -> bool:
+    """Whether a node that Ray lists lives and is large enough for a worker, were it idle."""
+    room = node["Resources"]
+    return node["Alive"] and all(room.get(name, 0) >= asked for name, asked in worker.items())
+
+
 class NodeWatch:
     """Tells `hear` how many nodes could hold a worker, at first and whenever that has changed.
 
@@ -44,7 +50,8 @@ class NodeWatch:
 
     def __exit__(self, *_: object) -> None:
         self._is_over.set()
-        self._thread.join()
+        # Not longer: while a head is away its answer may take minutes, and the run is at its end.
+        self._thread.join(LOOK_SECONDS)
 
     def _watch(self) -> None:
         while not self._is_over.wait(LOOK_SECONDS):
@@ -52,15 +59,11 @@ class NodeWatch:
 
     def _look(self) -> None:
         try:
-            number = sum(map(self._has_room, ray.nodes()))
+            number = sum(can_hold(node, self._worker) for node in ray.nodes())
         except (ray.exceptions.RayError, RuntimeError) as error:
-            # A head that is away for a moment ends no run.
+            # A connection that is gone ends no run here.
             _log.warning("event=nodes_unknown cause=%r", str(error))
             return
         if number != self._number:
             self._number = number
             self._hear(NodeCount(time.time(), number))
-
-    def _has_room(self, node: Mapping[str, Any]) -> bool:
-        room = node["Resources"]
-        return node["Alive"] and all(room.get(n, 0) >= asked for n, asked in self._worker.items())

@@ -18,7 +18,9 @@ import ray.data
 import ray.exceptions
 
 from ganray.errors import GanrayError, RunFailedError
-from ganray.pipelines.board import STOPPED, RemoteFlag, StopRelay
+from ganray.pipelines.board import RemoteFlag, StopRelay
+from ganray.pipelines.node_watch import can_hold
+from ganray.pipelines.rows_ahead import with_pauses
 from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.workers import WorkersConfig, ray_cluster
 
@@ -28,6 +30,16 @@ RowT = TypeVar("RowT", covariant=True)
 
 # Orders that wait at a worker, so that it never waits for the driver.
 TASKS_IN_FLIGHT = 2
+# Orders of one pipeline of Ray Data: enough that its start and its end, when workers wait for the
+# last, do not count, few enough that the driver's memory stays flat.
+ORDERS_PER_WAVE = 1024
+ORDERS_PER_WAVE_AND_WORKER = 64
+# Workers may be lost as often as spot nodes are; the same order may not. A worker that is started
+# anew finds the input at fault at its second death, so that this allows for four of them in one
+# order. Counted by the board: of Ray's own retries a lost node takes one a second until it is
+# noticed.
+MAX_ORDER_LOSSES = 8
+LOOK_SECONDS = 1.0
 
 _GO_ON = "What is recorded stays done; run the same command again to go on"
 
@@ -56,6 +68,11 @@ class WorkerFactory(Protocol[JobT, OrderT, RowT]):
     """Makes a worker."""
 
     def __call__(self, job: JobT, context: WorkerContext) -> Worker[OrderT, RowT]: ...
+
+
+def orders_per_wave(workers: WorkersConfig) -> int:
+    """How many orders to give to a pool at once, of more than the driver should hold."""
+    return max(ORDERS_PER_WAVE, ORDERS_PER_WAVE_AND_WORKER * workers.max)
 
 
 def run_pool(
@@ -105,19 +122,18 @@ def _run_on_ray(
         )
         outcomes = dataset.map_batches(
             GanrayWorker,
-            fn_constructor_args=(factory, job, relay.board),
+            fn_constructor_args=(factory, job, relay.board, MAX_ORDER_LOSSES),
             # Ray Data takes no other word for a whole block, of one order, where there are GPUs.
             batch_size=1,
             # Of a fixed size: all workers that the orders are worth are asked for at once, begin
-            # when there is room for each, and none is taken away with an order in hand. From a
-            # minimum upward Ray Data asks for twice as many every ten seconds, and for none
-            # before the first order has ended.
+            # when there is room for each, and Ray Data takes none away before no order waits. From
+            # a minimum upward it asks for twice as many every ten seconds, and for none before the
+            # first order has ended.
             compute=ray.data.ActorPoolStrategy(
                 size=num_workers, max_tasks_in_flight_per_actor=TASKS_IN_FLIGHT
             ),
             num_cpus=workers.cpus,
             num_gpus=workers.gpus or None,
-            max_task_retries=-1,
         )
         outcomes.set_name(_shown_name(factory))
         try:
@@ -129,27 +145,24 @@ def _run_on_ray(
 
 
 def _rows(outcomes: ray.data.Dataset, relay: StopRelay) -> Iterator[Any]:
-    """What workers tell; after a stop only until every order that was begun is over, since Ray Data
-    would take a second for each hundred of the others."""
+    """What workers tell. After a stop only until all that they have in hand is over: for a worker
+    that is lost there may be no other, and Ray Data would take a second for each hundred orders
+    that are not begun."""
     over: set[int] = set()
-    begun: set[int] | None = None
-    for told in outcomes.iter_rows():
-        if told["over"] < 0:
+    for told in with_pauses(outcomes.iter_rows, LOOK_SECONDS):
+        if told is not None and told["over"] < 0:
             yield pickle.loads(told["row"])
             continue
-        over.add(told["over"])
-        if begun is None and relay.is_told:
-            begun = ray.get(relay.board.begun.remote())
-        if begun is not None and begun <= over:
+        if told is not None:
+            over.add(told["over"])
+        if relay.is_told and relay.in_hand() <= over:
             return
 
 
 def _warn_of_no_room(workers: WorkersConfig) -> None:
     """Say that a run waits for nodes: an autoscaler may add them, or nobody will."""
-    found = ray.cluster_resources()
-    lacking = [name for name, number in workers.resources.items() if found.get(name, 0) < number]
-    if lacking:
-        asked = " ".join(f"{name}={workers.resources[name]:g}" for name in lacking)
+    if not any(can_hold(node, workers.resources) for node in ray.nodes()):
+        asked = " ".join(f"{name}={number:g}" for name, number in workers.resources.items())
         _log.warning("event=waiting_for_nodes %s", asked)
 
 
@@ -164,38 +177,60 @@ class GanrayWorker(Generic[JobT, OrderT, RowT]):
 
     Ray's dashboard shows this name."""
 
-    def __init__(self, factory: WorkerFactory[JobT, OrderT, RowT], job: JobT, board: Any) -> None:
+    def __init__(
+        self,
+        factory: WorkerFactory[JobT, OrderT, RowT],
+        job: JobT,
+        board: Any,
+        max_losses: int,
+    ) -> None:
         with warnings.catch_warnings():
             # Ray warns of its own use of an old name, in the log of every job.
             warnings.simplefilter("ignore", DeprecationWarning)
             restarted = ray.get_runtime_context().was_current_actor_reconstructed
         self.board = board
+        self.max_losses = max_losses
         self.stopped = RemoteFlag(board)
         # Sent to a worker itself by the hook of a node that is about to be taken away.
         self.leaving = GracefulStop()
         self.leaving.listen()
-        self.worker = factory(job, WorkerContext(False, restarted, self.stop))
+        self.worker: Worker[OrderT, RowT] | GanrayError
+        try:
+            self.worker = factory(job, WorkerContext(False, restarted, self.stop))
+        except GanrayError as error:
+            # Raised with the first order: of what a constructor raises Ray keeps the words alone.
+            self.worker = error
 
     def stop(self) -> bool:
         return self.stopped.is_set() or self.leaving.is_set()
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[Any]]]:
         """The rows of an order, each by itself, and one that says that it is over."""
+        if isinstance(self.worker, GanrayError):
+            raise self.worker
         for number, pickled in zip(batch["number"], batch["order"], strict=True):
-            if self._may_begin(int(number)):
+            self._leave_if_told()
+            if self._begin(int(number)):
                 for row in self.worker.run(pickle.loads(pickled)):
                     yield {"row": [pickle.dumps(row)], "over": [-1]}
-            if self.leaving.is_set():
-                # Not in good order: then Ray gives the rest of the order to another worker.
-                os.kill(os.getpid(), signal.SIGKILL)
+            self._leave_if_told()
             yield {"row": [b""], "over": [int(number)]}
 
-    def _may_begin(self, number: int) -> bool:
-        """Raise RunFailedError if too many workers were lost with this order."""
-        losses = ray.get(self.board.begin.remote(number))
-        if losses > 0:
-            raise RunFailedError(f"workers were lost {losses} times on the same order. {_GO_ON}")
-        return bool(losses != STOPPED)
+    def _leave_if_told(self) -> None:
+        """End this process, and not in good order: then Ray gives the order, or its rest, to
+        another worker. Of a pool that is stopped nobody needs the rest."""
+        if self.leaving.is_set() and not self.stopped.is_set():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _begin(self, number: int) -> bool:
+        """Whether an order may begin. Raises RunFailedError if too many workers were lost with
+        it."""
+        beginning = ray.get(self.board.begin.remote(number, self.stopped.worker))
+        if beginning.losses > self.max_losses:
+            raise RunFailedError(
+                f"workers were lost {beginning.losses} times on the same order. {_GO_ON}"
+            )
+        return not beginning.is_stopped
 
 
 def original_error(error: BaseException) -> BaseException:

@@ -18,7 +18,7 @@ from ganray.manifest import speakable
 from ganray.pipelines.metrics_run import RestoreMeters
 from ganray.pipelines.node_watch import NodeCount, NodeWatch
 from ganray.pipelines.placement import choose_workers, workers_for
-from ganray.pipelines.pool import run_pool
+from ganray.pipelines.pool import orders_per_wave, run_pool
 from ganray.pipelines.recorder import Recorder
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.restore_counts import count, first_summary, stop_beyond
@@ -47,10 +47,6 @@ from ganray.storage import Store, open_store
 
 Report = Callable[[LedgerRow | WindowDone], None]
 
-# Orders of one pipeline of Ray Data: enough that its start and its end, when workers wait for the
-# last, do not count, few enough that the driver's memory stays flat.
-ORDERS_PER_WAVE = 1024
-ORDERS_PER_WAVE_AND_WORKER = 64
 DELETE_THREADS = 8
 KEYS_AT_ONCE = 1000
 KEPT_FAILURES = 1000
@@ -172,12 +168,11 @@ class _Run:
         """What workers report, wave by wave: inputs first, then windows and scenes as they
         come up. All waves share one cluster."""
         images = self.plan.orders(self.workers.max, skip=self._split_ahead())
-        wave = max(ORDERS_PER_WAVE, ORDERS_PER_WAVE_AND_WORKER * self.workers.max)
         is_connected = False
         with ExitStack() as cluster:
             while not stop.is_set():
                 found: Iterator[WorkOrder] = chain(self.scenes.orders(), images)
-                orders = list(islice(found, wave))
+                orders = list(islice(found, orders_per_wave(self.workers)))
                 if not orders:
                     return
                 workers = workers_for(orders, self.workers, self.plan.config.output.format)
@@ -185,6 +180,7 @@ class _Run:
                     is_connected = True
                     num_cpus = self.workers.max * self.workers.cpus
                     cluster.enter_context(ray_cluster(workers, num_cpus))
+                    stop.listen_again()
                     cluster.enter_context(NodeWatch(workers.resources, self._take_nodes))
                     self.meters.connected(self.summary.inputs)
                     cluster.callback(self.meters.flush)

@@ -76,7 +76,7 @@ def _nodes(
     moments = np.append(np.repeat(since, 2)[1:], time.high)
     numbers = np.repeat([n.number for n in nodes], 2)
     labels = time, axis_over("nodes", numbers, zero=True)
-    yield line_chart("Nodes with room for a worker", labels, [Series("nodes", moments, numbers)])
+    yield line_chart("Nodes that can hold a worker", labels, [Series("nodes", moments, numbers)])
 
 
 def _num_bins(num_inputs: int) -> int:

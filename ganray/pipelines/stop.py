@@ -35,10 +35,15 @@ class GracefulStop:
             signal.signal(signal.SIGTERM, self._before)
 
     def listen(self) -> None:
-        """Take SIGTERM over; again after `ray.init`, which takes it for itself."""
+        """Take SIGTERM over."""
         if self._is_main:
             self.is_listening = True
             signal.signal(signal.SIGTERM, self._stop)
+
+    def listen_again(self) -> None:
+        """Take SIGTERM back from `ray.init`, which takes it for itself."""
+        if self.is_listening:
+            self.listen()
 
     def is_set(self) -> bool:
         return self._event.is_set()

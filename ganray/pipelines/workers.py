@@ -17,8 +17,6 @@ from ganray.config import Section
 from ganray.errors import ConfigError, RunFailedError
 
 NotNegative = Annotated[int, Field(ge=0)]
-MAX_START_LOSSES = 3
-"""Workers that may be lost one after the other before they have begun."""
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """By which Ray's job server tells the process that it starts of its job."""
 
@@ -27,8 +25,8 @@ class WorkersConfig(Section):
     """A pool of workers. An autoscaling cluster is asked for as many as there is work for."""
 
     min: NotNegative = 1
-    """Workers with which a training goes on when the cluster has no room for more, and at least
-    one; a restoration or an evaluation begins with the first that there is room for."""
+    """With how few workers a training goes on where the cluster has no room for more, 1 at least.
+    A restoration or an evaluation begins with the first that there is room for."""
     max: NotNegative = 2
     """Workers at most; 0 runs everything in this process, without Ray."""
     cpus: Annotated[float, Field(gt=0)] = 1.0
@@ -114,8 +112,6 @@ def _configure_ray_data() -> None:
     # By default half an hour without progress fails a run, and one that begins with no worker may
     # wait longer for spot machines. A run that stands still is seen by the alert.
     context.execution_no_progress_timeout_s = -1
-    # By default one worker that is lost while it starts, with its node perhaps, fails a run.
-    context.max_consecutive_actor_init_deaths = MAX_START_LOSSES
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 

@@ -9,8 +9,6 @@ the timeline until no node is left, and the report of the restoration itself.
 """
 
 import argparse
-import json
-import os
 import shutil
 import subprocess
 import sys
@@ -24,16 +22,16 @@ sys.path.insert(0, str(ROOT))
 
 import psutil  # noqa: E402
 
-from ganray.report.charts import Charts, Mark, Series, line_chart  # noqa: E402
+from ganray.report.charts import Chart, Charts, Mark, Series, line_chart  # noqa: E402
 from ganray.report.page import Figure, Page, Section, render_page  # noqa: E402
+from tests.integration.cloud_restoration import read_lines, start_restoration  # noqa: E402
 from tests.integration.fake_cloud import (  # noqa: E402
     AUTOSCALERS,
     FakeCloud,
-    end_family,
     fake_cloud,
     gpu_nodes,
 )
-from tests.integration.pictures import write_pictures  # noqa: E402
+from tests.integration.ray_head import end_family  # noqa: E402
 
 NUM_INPUTS = 240
 SECONDS_PER_INPUT = 1.0
@@ -57,7 +55,7 @@ class Timeline:
 
     def look(self, cloud: FakeCloud, notes: Path) -> None:
         now = time.time()
-        lines = read_notes(notes)
+        lines = read_lines(notes)
         recent = [line for line in lines if line["end"] > now - RECENT_SECONDS]
         self.seconds.append(now - self.begin)
         self.nodes.append(len(cloud.nodes()))
@@ -78,17 +76,20 @@ class Timeline:
         print(f"{time.time() - self.begin:6.1f} s  {text}", flush=True)
 
 
-def read_notes(notes: Path) -> list[dict]:
-    return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
-
-
 def main(output: Path, autoscaler: str) -> None:
+    output.mkdir(parents=True, exist_ok=True)
     nodes = gpu_nodes(MAX_NODES)
     with tempfile.TemporaryDirectory() as folder, fake_cloud(nodes, autoscaler) as cloud:
         timeline, notes = Timeline(), Path(folder) / "notes"
-        driver = start(cloud, Path(folder))
+        driver = start_restoration(
+            cloud,
+            Path(folder),
+            num_inputs=NUM_INPUTS,
+            seconds=SECONDS_PER_INPUT,
+            max_workers=MAX_NODES,
+        )
         try:
-            disturb(cloud, notes, timeline, driver)
+            disturb(cloud, timeline, driver, notes=notes)
         finally:
             if driver.poll() is None:
                 end_family(psutil.Process(driver.pid))
@@ -97,32 +98,15 @@ def main(output: Path, autoscaler: str) -> None:
             time.sleep(1)
             timeline.look(cloud, notes)
         timeline.note("no node is left")
-        page = as_page(timeline, read_notes(notes))
+        page = as_page(timeline, read_lines(notes))
         (report,) = Path(folder).glob("restored/_ganray/runs/*/report.html")
         shutil.copy(report, output / "restoration.html")
     (output / "autoscaling.html").write_text(render_page(page))
     print(f"wrote autoscaling.html and restoration.html to {output}")
 
 
-def start(cloud: FakeCloud, folder: Path) -> subprocess.Popen[bytes]:
-    write_pictures(folder / "archive", NUM_INPUTS, side=64)
-    config = {"source": folder / "archive", "target": folder / "restored", "workers.gpus": 1}
-    config |= {"workers.min": 0, "workers.max": MAX_NODES}
-    job = {
-        "config": {key: str(value) for key, value in config.items()},
-        "device": {"pixels_per_second": 64**2 / SECONDS_PER_INPUT},
-        "notes": str(folder / "notes"),
-    }
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "tests/benchmarks/run_on_cloud.py"), json.dumps(job)],
-        env=os.environ | cloud.environment | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
 def disturb(
-    cloud: FakeCloud, notes: Path, timeline: Timeline, driver: subprocess.Popen[bytes]
+    cloud: FakeCloud, timeline: Timeline, driver: subprocess.Popen[str], *, notes: Path
 ) -> None:
     """Watch the run to its end; kill a node, and take another away with notice."""
     drained, gone_at = "", 0.0
@@ -130,8 +114,8 @@ def disturb(
         time.sleep(1)
         timeline.look(cloud, notes)
         nodes = cloud.nodes()
-        if not drained and len({line["node"] for line in read_notes(notes)}) == MAX_NODES:
-            killed, drained, _ = sorted(nodes)
+        if not drained and timeline.busy[-1] == len(nodes) == MAX_NODES:
+            killed, drained, *_ = sorted(nodes)
             nodes[killed].kill()
             timeline.note("a node is killed")
             cloud.drain(drained, seconds=round(NOTICE_SECONDS))
@@ -163,7 +147,7 @@ def as_page(timeline: Timeline, lines: list[dict]) -> Page:
     )
 
 
-def chart(title: str, label: str, timeline: Timeline, lines: dict[str, list]) -> object:
+def chart(title: str, label: str, timeline: Timeline, lines: dict[str, list]) -> Chart:
     series = [Series(name, timeline.seconds, values) for name, values in lines.items()]
     return line_chart(title, ("seconds", label), series, timeline.events)
 

@@ -29,7 +29,7 @@ def orders(num_orders: int, per_order: int) -> Iterator[SleepingOrder]:
 
 
 def run(job: dict[str, Any]) -> None:
-    workers = WorkersConfig(min=1, max=job["workers"], cpus=CPUS)
+    workers = WorkersConfig(max=job["workers"], cpus=CPUS)
     remaining = orders(job["orders"], job["per_order"])
     busy, num_rows = 0.0, 0
     seen: dict[int, list[float]] = {}

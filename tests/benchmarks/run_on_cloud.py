@@ -1,7 +1,8 @@
 """A restoration by workers whose device is simulated, on the cluster that RAY_ADDRESS names.
 
-    python run_on_cloud.py '{"config": {…}, "device": {"pixels_per_second": …}, "notes": "file"}'
+    python -m tests.benchmarks.run_on_cloud '{"config": {…}, "device": {…}, "notes": "file"}'
 
+`device` has the fields of `simulated_device.Device`, `config` those of a restoration.
 Every worker adds a line of JSON to `notes` for each input: when it was done, and on which node.
 The exit code is that of `ganray restore`.
 """

@@ -7,13 +7,7 @@ other Ray on the machine.
 
 import json
 import os
-import secrets
-import shutil
-import socket
 import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +19,15 @@ import ray
 import ray.util
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
+from tests.integration.ray_head import (
+    RAY,
+    STORE_BYTES,
+    free_port,
+    new_token,
+    short_folder,
+    started_head,
+)
+
 ROOT = Path(__file__).parents[2]
 PROVIDER = "tests.integration.fake_provider.LosableNodes"
 COMMANDS = (
@@ -32,7 +35,6 @@ COMMANDS = (
     *("head_start_ray_commands", "worker_start_ray_commands", "rsync_exclude", "rsync_filter"),
 )
 """What the autoscaler would run on nodes of a real cloud."""
-RAY = (sys.executable, "-m", "ray.scripts.scripts")
 SETTINGS = {
     "RAY_FAKE_CLUSTER": "1",
     "AUTOSCALER_UPDATE_INTERVAL_S": "1",
@@ -48,9 +50,6 @@ SECOND_AUTOSCALER = {
     "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
 }
 AUTOSCALERS: dict[str, dict[str, str]] = {"v1": {}, "v2": SECOND_AUTOSCALER}
-STORE_BYTES = 100 * 2**20
-START_SECONDS = 120.0
-END_SECONDS = 15.0
 IDLE_SECONDS = 5.0
 
 
@@ -99,19 +98,17 @@ def gpu_nodes(maximum: int) -> dict[str, Any]:
 def fake_cloud(node_types: dict[str, Any], autoscaler: str) -> Iterator[FakeCloud]:
     """A head that has one CPU and no GPU, and one of AUTOSCALERS, which adds nodes and removes them
     when they were idle for five seconds. All of it ends with the context."""
-    # Paths of sockets are short.
-    folder = Path(tempfile.mkdtemp(prefix="ganray-cloud-", dir="/tmp"))
-    address = f"{ray.util.get_node_ip_address()}:{free_port()}"
-    config = folder / "cloud.json"
-    config.write_text(json.dumps(_configuration(node_types, address)))
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    environment = token | {"RAY_ADDRESS": address}
-    head = _start_head(folder, address, config, token | SETTINGS | AUTOSCALERS[autoscaler])
-    try:
-        yield FakeCloud(address, environment, folder, head)
-    finally:
-        end_family(head)
-        shutil.rmtree(folder, ignore_errors=True)
+    port = free_port()
+    address = f"{ray.util.get_node_ip_address()}:{port}"
+    token = new_token()
+    settings = token | SETTINGS | AUTOSCALERS[autoscaler]
+    with short_folder("ganray-cloud-") as folder:
+        config = folder / "cloud.json"
+        config.write_text(json.dumps(_configuration(node_types, address)))
+        words = [f"--port={port}", "--num-cpus=1", "--num-gpus=0", "--include-dashboard=false"]
+        words += [f"--autoscaling-config={config}"]
+        with started_head(folder, words, settings) as head:
+            yield FakeCloud(address, token | {"RAY_ADDRESS": address}, folder, head)
 
 
 def _configuration(node_types: dict[str, Any], address: str) -> dict[str, Any]:
@@ -140,43 +137,3 @@ def _configuration(node_types: dict[str, Any], address: str) -> dict[str, Any]:
         "file_mounts_sync_continuously": False,
         **{name: [] for name in COMMANDS},
     }
-
-
-def _start_head(
-    folder: Path, address: str, config: Path, settings: dict[str, str]
-) -> psutil.Process:
-    command = [*RAY, "start", "--head", "--block"]
-    command += [f"--port={address.rpartition(':')[2]}"]
-    command += ["--num-cpus=1", "--num-gpus=0", f"--temp-dir={folder}"]
-    command += [f"--object-store-memory={STORE_BYTES}", "--include-dashboard=false"]
-    command += [f"--autoscaling-config={config}", "--disable-usage-stats"]
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    log = folder / "head.log"
-    with log.open("w") as output:
-        process = psutil.Popen(command, env=environment | settings, stdout=output, stderr=output)
-    deadline = time.monotonic() + START_SECONDS
-    while "Ray runtime started" not in log.read_text():
-        if process.poll() is not None or time.monotonic() > deadline:
-            end_family(process)
-            raise RuntimeError(f"no head of a cluster within {START_SECONDS} s: {log.read_text()}")
-        time.sleep(0.2)
-    return process
-
-
-def end_family(process: psutil.Process) -> None:
-    """End a process and all that it started, by number; what does not go is killed."""
-    with suppress(psutil.NoSuchProcess):
-        family = [process, *process.children(recursive=True)]
-        for member in family:
-            with suppress(psutil.NoSuchProcess):
-                member.terminate()
-        _, alive = psutil.wait_procs(family, END_SECONDS)
-        for member in alive:
-            with suppress(psutil.NoSuchProcess):
-                member.kill()
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("", 0))
-        return int(sock.getsockname()[1])

@@ -1,23 +1,24 @@
-"""A Ray head with its job server, on ports of its own, as a test's cluster to submit to."""
+"""A Ray head of a test's own: on free ports, in a folder of its own, ended with all it started."""
 
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from tests.integration.fake_cloud import RAY, end_family, free_port
-
-START_SECONDS = 240.0
+RAY = (sys.executable, "-m", "ray.scripts.scripts")
 STORE_BYTES = 100 * 2**20
+START_SECONDS = 240.0
+END_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -42,27 +43,61 @@ class RayHead:
 
 @contextmanager
 def ray_head(*, num_cpus: int) -> Iterator[RayHead]:
-    """Start a head and stop it again; `python` of its jobs is the one that runs this."""
-    folder = Path(tempfile.mkdtemp(prefix="ganray-head-", dir="/tmp"))
+    """A head with its job server; `python` of its jobs is the one that runs this."""
     url = f"http://127.0.0.1:{free_port()}"
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    command = [*RAY, "start", "--head", "--block", f"--port={free_port()}"]
-    command += [f"--dashboard-port={url.rpartition(':')[2]}", "--include-dashboard=true"]
-    command += [f"--dashboard-agent-listen-port={free_port()}", f"--temp-dir={folder}"]
-    command += [f"--num-cpus={num_cpus}", f"--object-store-memory={STORE_BYTES}"]
-    command += [f"--ray-client-server-port={free_port()}", "--disable-usage-stats"]
+    token = new_token()
+    words = [f"--port={free_port()}", f"--dashboard-port={url.rpartition(':')[2]}"]
+    words += [f"--dashboard-agent-listen-port={free_port()}", "--include-dashboard=true"]
+    words += [f"--ray-client-server-port={free_port()}", f"--num-cpus={num_cpus}"]
+    with short_folder("ganray-head-") as folder, started_head(folder, words, token):
+        head = RayHead(url, token | {"RAY_API_SERVER_ADDRESS": url}, folder)
+        _wait_for_jobs(head)
+        yield head
+
+
+@contextmanager
+def short_folder(prefix: str) -> Iterator[Path]:
+    """A new folder for Ray: the paths of its sockets have to be short."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def started_head(
+    folder: Path, words: Sequence[str], environment: dict[str, str]
+) -> Iterator[psutil.Process]:
+    """`ray start --head WORDS…` in a folder, from when it runs until the context ends."""
+    command = [*RAY, "start", "--head", "--block", *words, f"--temp-dir={folder}"]
+    command += [f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats"]
     log = folder / "head.log"
     with log.open("w") as output:
-        process = psutil.Popen(
-            command, env=client_environment() | token, stdout=output, stderr=output
-        )
-    head = RayHead(url, token | {"RAY_API_SERVER_ADDRESS": url}, folder)
+        environment = client_environment() | environment
+        process = psutil.Popen(command, env=environment, stdout=output, stderr=output)
+    deadline = time.monotonic() + START_SECONDS
     try:
-        _wait_for_jobs(head, process, log)
-        yield head
+        while "Ray runtime started" not in log.read_text():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"no head within {START_SECONDS:g} s: {log.read_text()[-3000:]}")
+            time.sleep(0.2)
+        yield process
     finally:
         end_family(process)
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def end_family(process: psutil.Process) -> None:
+    """End a process and all that it started, by number; what does not go is killed."""
+    with suppress(psutil.NoSuchProcess):
+        family = [process, *process.children(recursive=True)]
+        for member in family:
+            with suppress(psutil.NoSuchProcess):
+                member.terminate()
+        _, alive = psutil.wait_procs(family, END_SECONDS)
+        for member in alive:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
 
 
 def client_environment() -> dict[str, str]:
@@ -73,9 +108,20 @@ def client_environment() -> dict[str, str]:
     return known | {"PATH": path}
 
 
-def _wait_for_jobs(head: RayHead, process: psutil.Popen, log: Path) -> None:
+def new_token() -> dict[str, str]:
+    """What lets this test alone into its cluster."""
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("", 0))
+        return int(sock.getsockname()[1])
+
+
+def _wait_for_jobs(head: RayHead) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while "Ray runtime started" not in log.read_text() or head.ray("job", "list").returncode:
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"no head within {START_SECONDS:g} s: {log.read_text()[-3000:]}")
+    while (listed := head.ray("job", "list")).returncode:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"no job server within {START_SECONDS:g} s: {listed.stderr[-3000:]}")
         time.sleep(0.5)

@@ -139,7 +139,7 @@ def test_workers_that_are_told_to_leave_or_killed_are_replaced_and_nothing_is_lo
 ) -> None:
     write_pictures(tmp_path / "archive", 60, side=256)
     target = tmp_path / "restored"
-    words = f"source={tmp_path}/archive", f"target={target}", "workers.min=2", "workers.max=2"
+    words = f"source={tmp_path}/archive", f"target={target}", "workers.max=2"
     driver = start("restore", *words, ON_RAY)
     rows = target / "_ganray" / "ledger" / "rows"
     wait_until(lambda: rows.is_dir() and len(list(rows.iterdir())) >= 2)

@@ -23,7 +23,7 @@ from tests.unit.codecs import dicom_objects, geo_files
 from tests.unit.codecs.film_files import VFR, Film, decode_all, packets, plain_times, write_film
 
 DONE, FAILED, USAGE, SOME_FAILED = 0, 1, 2, 3
-ON_RAY = "workers.min=2", "workers.max=2", "workers.in_process=never"
+ON_RAY = "workers.max=2", "workers.in_process=never"
 HERE = "workers.max=0"
 SEGMENTS = "video.segment_frames=8"
 LONG = Film(width=320, height=240, times=tuple(range(0, 96 * 512, 512)))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import threading
 import time
 import urllib.request
@@ -16,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ganray.pipelines.metrics import METRICS, SERVED_PREFIX
 from tests.integration.command import ganray_here
 from tests.integration.pictures import write_pictures
+from tests.integration.ray_head import free_port
 from tests.integration.test_train import TINY, stages
 
 NUM_PICTURES = 12
@@ -30,9 +30,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 @pytest.fixture
 def exporter() -> Iterator[str]:
     """A Ray cluster of this test; the address at which Prometheus would scrape it."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     ray.init(
         address="local",
         num_cpus=2,
@@ -143,10 +141,11 @@ def test_a_training_is_seen_with_its_losses_its_speed_and_its_events(
         "train", *places, f"output={tmp_path / 'out'}", *TINY, *steps, "workers.max=1"
     )
     assert outcome.code == 0, outcome.text
-    samples = samples_once(exporter, lambda s: value(s, "ganray_train_step") == NUM_STEPS)
+    told = "ganray_train_events_total"
+    samples = samples_once(exporter, lambda s: value(s, told, event="finished") == 1)
+    assert value(samples, "ganray_train_step") == NUM_STEPS
     assert value(samples, "ganray_train_patches_per_second") > 0
     assert value(samples, "ganray_run_start_timestamp_seconds", kind="train") > 0
-    assert value(samples, "ganray_train_events_total", event="finished") == 1
     for part in ("data", "generator", "discriminator", "communication"):
         assert 0 <= value(samples, "ganray_train_time_ratio", part=part) <= 1, part
     lines = [json.loads(x) for x in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 import ray
 
-from ganray.errors import RunFailedError
-from ganray.pipelines import board
+from ganray.errors import ConfigError, RunFailedError
+from ganray.pipelines import pool
 from ganray.pipelines.pool import WorkerContext, run_pool
+from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.workers import WorkersConfig
 
 
@@ -35,11 +37,37 @@ class MortalWorker:
 def test_an_order_that_kills_its_workers_is_tried_a_bounded_number_of_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(board, "MAX_ORDER_LOSSES", 2)
+    monkeypatch.setattr(pool, "MAX_ORDER_LOSSES", 2)
     notes = tmp_path / "notes"
     with pytest.raises(RunFailedError, match="on the same order"):
         list(run_pool(MortalWorker, notes, ["harmless", "deadly"], WorkersConfig(max=1)))
     assert notes.read_text().split().count("deadly") == 3
+
+
+class UnequippedWorker(MortalWorker):
+    """Finds at its start that something is missing."""
+
+    def __init__(self, job: Path, context: WorkerContext) -> None:
+        raise ConfigError("the weights of 'niqe' are missing; name them")
+
+
+def test_what_a_worker_misses_at_its_start_is_told_in_its_words(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the weights of 'niqe' are missing"):
+        list(run_pool(UnequippedWorker, tmp_path / "notes", ["a", "b"], WorkersConfig(max=2)))
+
+
+# Ray Data's own thread ends with the connection.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_stop_is_heard_while_no_worker_has_come(tmp_path: Path) -> None:
+    # A cluster that is another's is asked for nothing: its nodes may come, or never.
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    stop = GracefulStop()
+    threading.Timer(2.0, stop.ask, ["deadline"]).start()
+    try:
+        workers = WorkersConfig(max=2, gpus=1)
+        assert list(run_pool(MortalWorker, tmp_path / "notes", ["a", "b"], workers, stop)) == []
+    finally:
+        ray.shutdown()
 
 
 def test_no_orders_need_no_cluster(tmp_path: Path) -> None:

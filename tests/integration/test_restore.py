@@ -24,7 +24,7 @@ from tests.integration.command import ganray, ganray_here
 from tests.integration.pictures import encoded, write_pictures
 
 DONE, FAILED, USAGE, SOME_FAILED = 0, 1, 2, 3
-ON_RAY = "workers.min=2", "workers.max=2", "workers.in_process=never"
+ON_RAY = "workers.max=2", "workers.in_process=never"
 
 
 def upload(folder: Path, uri: str) -> None:

@@ -174,7 +174,7 @@ def test_machines_that_go_and_come_change_the_number_of_workers_alone(
     monkeypatch.setattr(train_on_ray, "RESIZE_SECONDS", 5.0)
     node = cluster.add_node(num_cpus=2)
     output = tmp_path / "nodes"
-    words = *TINY, *PLAN, "workers.min=1", "workers.max=2", "workers.cpus=1"
+    words = *TINY, *PLAN, "workers.min=0", "workers.max=2", "workers.cpus=1"
     given = list(dict.fromkeys(words))
     where = f"archive={archive}", f"validation={archive}", f"output={output}"
     plan = plan_training(load_config(TrainConfig, [*where, *given]))

@@ -1,51 +1,78 @@
-"""What the workers of a pool share: the count of losses, the stop, and where both are kept."""
+"""What the workers of a pool share: who began what, the stop, and where that is kept."""
 
 import asyncio
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray.exceptions
 
 from ganray.pipelines import board
-from ganray.pipelines.board import STOPPED, Board
+from ganray.pipelines.board import Beginning, Board
 
 
-def test_an_order_may_be_begun_again_as_often_as_its_losses_allow() -> None:
-    async def beginnings() -> list[int]:
-        shared = Board(max_losses=2)
-        return [await shared.begin(7) for _ in range(4)] + [await shared.begin(8)]
+def test_every_beginning_after_the_first_is_a_loss() -> None:
+    async def beginnings() -> list[Beginning]:
+        shared = Board()
+        first = [await shared.begin(7, worker) for worker in ("a", "b", "c")]
+        return [*first, await shared.begin(8, "c")]
 
-    # Three beginnings are two losses, which are allowed; the fourth tells of the third.
-    assert asyncio.run(beginnings()) == [0, 0, 0, 3, 0]
+    assert asyncio.run(beginnings()) == [Beginning(False, losses) for losses in (0, 1, 2, 0)]
 
 
 def test_after_a_stop_no_order_is_begun() -> None:
-    async def story() -> tuple[int, bool, set[int]]:
-        shared = Board(max_losses=2)
-        await shared.begin(1)
+    async def story() -> tuple[Beginning, bool, set[int]]:
+        shared = Board()
+        await shared.begin(1, "a")
         await shared.stop()
-        return await shared.begin(2), await shared.is_stopped(60.0), await shared.begun()
+        answer = await shared.begin(2, "a")
+        return answer, await shared.is_stopped("a", 60.0), await shared.in_hand()
 
-    assert asyncio.run(story()) == (STOPPED, True, {1})
+    assert asyncio.run(story()) == (Beginning(True, 0), True, {1})
 
 
 def test_a_pool_that_is_not_stopped_says_so_after_the_time_given() -> None:
-    assert asyncio.run(Board(max_losses=0).is_stopped(0.01)) is False
+    assert asyncio.run(Board().is_stopped("a", 0.01)) is False
 
 
-def test_the_board_lives_on_the_machine_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_silent_worker_had_in_hand_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(board, "time", SimpleNamespace(monotonic=lambda: now))
+
+    async def story() -> set[int]:
+        nonlocal now
+        shared = Board()
+        await shared.begin(1, "silent")
+        await shared.begin(2, "heard")
+        now += board.SILENT_SECONDS + 1
+        await shared.is_stopped("heard", 0.0)
+        return await shared.in_hand()
+
+    assert asyncio.run(story()) == {2}
+
+
+def test_the_board_lives_on_the_machine_of_the_driver_and_ends_with_the_pool(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     placed: list[dict[str, Any]] = []
+    ended: list[object] = []
 
     class FakeActorClass:
         def options(self, **options: Any) -> "FakeActorClass":
             placed.append(options)
             return self
 
-        def remote(self, max_losses: int) -> object:
-            return object()
+        def remote(self) -> object:
+            return "the board"
 
-    fake_ray = SimpleNamespace(remote=lambda **_: lambda _: FakeActorClass())
+    fake_ray = SimpleNamespace(
+        remote=lambda **_: lambda _: FakeActorClass(),
+        kill=ended.append,
+        exceptions=ray.exceptions,
+    )
     monkeypatch.setattr(board, "ray", fake_ray)
     monkeypatch.setattr(board, "beside_driver", lambda: "beside the driver")
     with board.StopRelay(None):
         assert placed == [{"scheduling_strategy": "beside the driver"}]
+        assert ended == []
+    assert ended == ["the board"]

@@ -44,7 +44,7 @@ def test_what_is_left_goes_down_to_what_the_run_left() -> None:
 
 def test_nodes_are_steps_over_the_time_of_the_run() -> None:
     came = NodeCount(BEGAN, 0), NodeCount(BEGAN + 12, 3), NodeCount(BEGAN + 36, 1)
-    nodes = charts(came)["Nodes with room for a worker"]
+    nodes = charts(came)["Nodes that can hold a worker"]
     assert "0 at first, 1 at last, between 0 and 3" in nodes.description
     (line,) = (shape for shape in nodes.shapes if shape.kind == "line")
     # Up at a quarter of the width, down at three quarters, on to its end.
@@ -53,4 +53,4 @@ def test_nodes_are_steps_over_the_time_of_the_run() -> None:
 
 
 def test_a_cluster_that_stayed_as_it_was_is_not_drawn() -> None:
-    assert "Nodes with room for a worker" not in charts((NodeCount(BEGAN, 1),))
+    assert "Nodes that can hold a worker" not in charts((NodeCount(BEGAN, 1),))
