@@ -24,6 +24,7 @@ BEAT_SECONDS = 2.0
 SILENT_SECONDS = 30.0
 """After a stop a worker that was not heard of for so long is lost with what it had in hand."""
 JOIN_SECONDS = 3.0
+LOOK_SECONDS = 0.5
 MOST_WORKERS = 10_000
 """Of one pool: each has one question at the board that waits for the wish to stop."""
 
@@ -79,6 +80,7 @@ class StopRelay:
         self._stop = stop or GracefulStop()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="ganray-relay", daemon=True)
+        self._next_look = 0.0
         self.board: Any = None
         self.is_told = False
 
@@ -97,9 +99,13 @@ class StopRelay:
         with suppress(ray.exceptions.RayError):
             ray.kill(self.board)
 
-    def in_hand(self) -> set[int]:
-        found: set[int] = ray.get(self.board.in_hand.remote())
-        return found
+    def has_ended(self, over: set[int]) -> bool:
+        """Whether the pool is stopped, and all that living workers have in hand is `over`."""
+        if not self.is_told or time.monotonic() < self._next_look:
+            return False
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        in_hand: set[int] = ray.get(self.board.in_hand.remote())
+        return in_hand <= over
 
     def _watch(self) -> None:
         while not self._is_over.wait(0.1):

@@ -16,11 +16,11 @@ from typing import Any, Generic, Protocol, TypeVar
 import ray
 import ray.data
 import ray.exceptions
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from ganray.errors import GanrayError, RunFailedError
 from ganray.pipelines.board import RemoteFlag, StopRelay
 from ganray.pipelines.node_watch import can_hold
-from ganray.pipelines.rows_ahead import with_pauses
 from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.workers import WorkersConfig, ray_cluster
 
@@ -39,7 +39,6 @@ ORDERS_PER_WAVE_AND_WORKER = 64
 # order. Counted by the board: of Ray's own retries a lost node takes one a second until it is
 # noticed.
 MAX_ORDER_LOSSES = 8
-LOOK_SECONDS = 1.0
 
 _GO_ON = "What is recorded stays done; run the same command again to go on"
 
@@ -149,14 +148,35 @@ def _rows(outcomes: ray.data.Dataset, relay: StopRelay) -> Iterator[Any]:
     that is lost there may be no other, and Ray Data would take a second for each hundred orders
     that are not begun."""
     over: set[int] = set()
-    for told in with_pauses(outcomes.iter_rows, LOOK_SECONDS):
-        if told is not None and told["over"] < 0:
-            yield pickle.loads(told["row"])
-            continue
-        if told is not None:
+    ends_early = EndsEarly(lambda: relay.has_ended(over))
+    outcomes.context.custom_execution_callback_classes = [ends_early]
+    for told in outcomes.iter_rows():
+        if told["over"] >= 0:
             over.add(told["over"])
-        if relay.is_told and relay.in_hand() <= over:
-            return
+        else:
+            yield pickle.loads(told["row"])
+
+
+class EndsEarly(ExecutionCallback):  # type: ignore[misc] # Ray Data's internals have no types
+    """Asked by Ray Data's own loop whether to end, since none of its rows may come any more.
+
+    Ray Data calls what it takes for a class, to make a callback of it, and sends its settings to
+    every worker: there this does nothing.
+    """
+
+    def __init__(self, has_ended: Callable[[], bool]) -> None:
+        self._has_ended = has_ended
+
+    def __call__(self) -> "EndsEarly":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ExecutionCallback, ()
+
+    def on_execution_step(self, executor: object) -> None:
+        if self._has_ended():
+            # To whoever iterates over the rows, their end.
+            raise StopIteration
 
 
 def _warn_of_no_room(workers: WorkersConfig) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from ganray.pipelines import pool
 from ganray.pipelines.pool import WorkerContext, run_pool
 from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.workers import WorkersConfig
+
+SECONDS = 120
 
 
 class MortalWorker:
@@ -56,18 +59,29 @@ def test_what_a_worker_misses_at_its_start_is_told_in_its_words(tmp_path: Path) 
         list(run_pool(UnequippedWorker, tmp_path / "notes", ["a", "b"], WorkersConfig(max=2)))
 
 
-# Ray Data's own thread ends with the connection.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_stop_is_heard_while_no_worker_has_come(tmp_path: Path) -> None:
     # A cluster that is another's is asked for nothing: its nodes may come, or never.
     ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     stop = GracefulStop()
     threading.Timer(2.0, stop.ask, ["deadline"]).start()
+    rows = run_pool(MortalWorker, tmp_path / "notes", ["a", "b"], WorkersConfig(gpus=1), stop)
     try:
-        workers = WorkersConfig(max=2, gpus=1)
-        assert list(run_pool(MortalWorker, tmp_path / "notes", ["a", "b"], workers, stop)) == []
+        with ThreadPoolExecutor(1) as thread:
+            assert thread.submit(list, rows).result(SECONDS) == []
     finally:
         ray.shutdown()
+
+
+def test_a_stop_lets_the_orders_at_hand_end_and_begins_no_other(tmp_path: Path) -> None:
+    stop = GracefulStop()
+    rows = run_pool(MortalWorker, tmp_path / "notes", [str(i) for i in range(300)],
+                    WorkersConfig(max=1), stop)  # fmt: skip
+    told = [next(rows)]
+    stop.ask("deadline")
+    told += rows
+    begun = (tmp_path / "notes").read_text().split()
+    assert told == begun
+    assert len(begun) < 300
 
 
 def test_no_orders_need_no_cluster(tmp_path: Path) -> None:

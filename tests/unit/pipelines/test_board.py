@@ -76,3 +76,17 @@ def test_the_board_lives_on_the_machine_of_the_driver_and_ends_with_the_pool(
         assert placed == [{"scheduling_strategy": "beside the driver"}]
         assert ended == []
     assert ended == ["the board"]
+
+
+def test_a_pool_has_ended_once_it_is_stopped_and_what_is_in_hand_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    in_hand = SimpleNamespace(remote=lambda: {1, 2})
+    monkeypatch.setattr(board, "ray", SimpleNamespace(get=lambda found: found))
+    monkeypatch.setattr(board, "LOOK_SECONDS", 0.0)
+    relay = board.StopRelay(None)
+    relay.board = SimpleNamespace(in_hand=in_hand)
+    assert not relay.has_ended({1, 2})
+    relay.is_told = True
+    assert not relay.has_ended({1})
+    assert relay.has_ended({1, 2, 3})
