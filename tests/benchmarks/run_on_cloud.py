@@ -9,6 +9,7 @@ The exit code is that of `ganray restore`.
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ class NotingWorker(SimulatedWorker):
         self.node = ray.get_runtime_context().get_node_id()
 
     def run(self, order: WorkOrder) -> Iterator[Told]:
+        self._wait_at_gate()
         for told in super().run(order):
             if isinstance(told, LedgerRow):
                 note = {"key": told.key, "node": self.node, "end": told.recorded_at}
@@ -42,6 +44,15 @@ class NotingWorker(SimulatedWorker):
                 with self.notes.open("a") as file:
                     file.write(line + "\n")
             yield told
+
+    def _wait_at_gate(self) -> None:
+        """Where there is a folder `gate` beside the notes: say there that this node is at work, and
+        wait for the file `open`."""
+        gate = self.notes.with_name("gate")
+        if gate.is_dir():
+            (gate / self.node).touch()
+            while not (gate / "open").exists():
+                time.sleep(0.1)
 
 
 def main(job: dict[str, Any]) -> int:

@@ -74,7 +74,8 @@ def started_head(
     command += [f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats"]
     log = folder / "head.log"
     with log.open("w") as output:
-        environment = client_environment() | environment
+        # There, too, Ray notes where its latest head is: no other `ray.init()` is to find this one.
+        environment = client_environment() | {"RAY_TMPDIR": str(folder)} | environment
         process = psutil.Popen(command, env=environment, stdout=output, stderr=output)
     deadline = time.monotonic() + START_SECONDS
     try:

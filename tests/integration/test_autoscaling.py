@@ -16,7 +16,7 @@ from tests.integration.test_restore import wait_until
 SECONDS = 240
 NOTICE_SECONDS = 4
 MAX_NODES = 3
-NUM_INPUTS = 144
+NUM_INPUTS = 72
 INPUTS_PER_ORDER = NUM_INPUTS // (MAX_NODES * 8)
 
 
@@ -24,15 +24,17 @@ INPUTS_PER_ORDER = NUM_INPUTS // (MAX_NODES * 8)
 def test_nodes_come_for_the_backlog_are_replaced_when_lost_and_go_when_it_is_done(
     tmp_path: Path, autoscaler: str
 ) -> None:
-    notes = tmp_path / "notes"
+    notes, gate = tmp_path / "notes", tmp_path / "gate"
+    gate.mkdir()
     with fake_cloud(gpu_nodes(MAX_NODES), autoscaler) as cloud:
         assert cloud.nodes() == {}
         driver = start_restoration(
-            cloud, tmp_path, num_inputs=NUM_INPUTS, seconds=0.8, max_workers=MAX_NODES
+            cloud, tmp_path, num_inputs=NUM_INPUTS, seconds=0.5, max_workers=MAX_NODES
         )
         try:
-            wait_until(lambda: len(at_work(notes) & cloud.nodes().keys()) == MAX_NODES, SECONDS)
+            wait_until(lambda: len(list(gate.iterdir())) == MAX_NODES, SECONDS)
             nodes = cloud.nodes()
+            (gate / "open").touch()
             killed, drained = sorted(nodes)[:2]
             nodes[killed].kill()
             cloud.drain(drained, seconds=NOTICE_SECONDS)
@@ -52,10 +54,6 @@ def test_nodes_come_for_the_backlog_are_replaced_when_lost_and_go_when_it_is_don
     assert min(numbers[numbers.index(MAX_NODES) :]) < MAX_NODES, "the losses were not seen"
     # Of each of the two nodes that were lost at most the order at hand came again.
     assert len(read_lines(notes)) <= NUM_INPUTS + 2 * INPUTS_PER_ORDER
-
-
-def at_work(notes: Path) -> set[str]:
-    return {line["node"] for line in read_lines(notes)}
 
 
 def nodes_told(target: Path) -> list[int]:
