@@ -53,3 +53,25 @@ def test_a_head_that_does_not_answer_for_a_moment_ends_nothing(
     looks: list[object] = [[gpu], ray.exceptions.RpcError("away"), [gpu, gpu]]
     assert [count.number for count in watched(monkeypatch, looks)] == [1, 2]
     assert "event=nodes_unknown" in caplog.text
+
+
+def test_a_head_that_never_answers_keeps_no_run_from_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_asked, answers = threading.Event(), threading.Event()
+
+    def nodes() -> list[object]:
+        if threading.current_thread() is not threading.main_thread():
+            is_asked.set()
+            answers.wait()
+        return []
+
+    fake_ray = SimpleNamespace(nodes=nodes, exceptions=ray.exceptions)
+    monkeypatch.setattr(node_watch, "ray", fake_ray)
+    monkeypatch.setattr(node_watch, "LOOK_SECONDS", 0.01)
+    try:
+        with NodeWatch({"CPU": 1.0}, lambda _: None):
+            assert is_asked.wait(10)
+        assert not answers.is_set()
+    finally:
+        answers.set()
