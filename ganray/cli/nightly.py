@@ -42,7 +42,7 @@ def nightly(words: Sequence[str]) -> int:
         now = datetime.now(UTC)
         moment = moment_of(config.deadline, now, config.timezone)
         left = timedelta(seconds=round((moment - now).total_seconds()))
-        say(f"until {moment:%Y-%m-%d %H:%M} UTC, in {left}")
+        say(f"until {moment:%Y-%m-%d %H:%M} UTC, {left} from now")
     with Shown() as shown:
         done = run_night(config, Listener(shown.begin, shown.report))
     print_result(done.result, config)

@@ -9,7 +9,8 @@ from ganray.pipelines.summary import InputCounts
 
 HEADER = (
     f"{'started (UTC)':<19}  {'state':<11} {'listed':>8} {'restored':>8} {'unchanged':>9} "
-    f"{'failed':>6} {'pending':>8} {'Mpixel/s':>8} {'duration':>8} {'cost':>8}  generator"
+    f"{'failed':>6} {'pending':>8} {'Mpixel/s':>8} {'duration':>8} {'cost':>8}  "
+    f"{'run':<27}  generator"
 )
 DIGEST_DIGITS = 8
 
@@ -17,7 +18,7 @@ DIGEST_DIGITS = 8
 def runs(words: Sequence[str]) -> int:
     """`ganray runs TARGET [--json]`."""
     target, as_json = parse_target(words, "runs", "a target's history of runs, latest first")
-    lines = read_runs(target)
+    lines = list(read_runs(target))
     if as_json:
         return print_json_list(line.as_dict() for line in lines)
     say(HEADER)
@@ -37,7 +38,7 @@ def _row(line: RunLine) -> str:
         f"{line.started_at[:19].replace('T', ' '):<19}  {line.state:<11} "
         f"{counts['listed']:>8} {counts['restored']:>8} {counts['unchanged']:>9} "
         f"{counts['failed']:>6} {counts['pending']:>8} {rate:>8} {_duration(line.seconds):>8} "
-        f"{cost:>8}  {generator}"
+        f"{cost:>8}  {line.run_id:<27}  {generator}"
     ).rstrip()
 
 

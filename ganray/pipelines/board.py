@@ -24,6 +24,8 @@ BEAT_SECONDS = 2.0
 SILENT_SECONDS = 30.0
 """After a stop a worker that was not heard of for so long is lost with what it had in hand."""
 JOIN_SECONDS = 3.0
+ATTEMPTS = 10
+PAUSE_SECONDS = 1.0
 LOOK_SECONDS = 0.5
 MOST_WORKERS = 10_000
 """Of one pool: each has one question at the board that waits for the wish to stop."""
@@ -73,6 +75,16 @@ class Board:
         return {number for number, worker in self._holders.items() if worker in living}
 
 
+def ask(question: Any, *words: object) -> Any:
+    """The board's answer. A connection may break for a moment: then it is asked again, and not by
+    Ray, which would tell of a board that has ended as of a task that failed."""
+    for _ in range(ATTEMPTS - 1):
+        with suppress(ray.exceptions.ActorUnavailableError):
+            return ray.get(question.remote(*words))
+        time.sleep(PAUSE_SECONDS)
+    return ray.get(question.remote(*words))
+
+
 class StopRelay:
     """Carries a driver's `GracefulStop` over to a board on the cluster, which ends with it."""
 
@@ -86,9 +98,7 @@ class StopRelay:
 
     def __enter__(self) -> "StopRelay":
         self._stop.listen_again()
-        # Retries: a connection may break for a moment, and the board be there all the time.
-        options = {"num_cpus": 0, "max_concurrency": MOST_WORKERS, "max_task_retries": -1}
-        board = ray.remote(**options)(Board)
+        board = ray.remote(num_cpus=0, max_concurrency=MOST_WORKERS)(Board)
         self.board = board.options(scheduling_strategy=beside_driver()).remote()
         self._thread.start()
         return self
@@ -104,14 +114,14 @@ class StopRelay:
         if not self.is_told or time.monotonic() < self._next_look:
             return False
         self._next_look = time.monotonic() + LOOK_SECONDS
-        in_hand: set[int] = ray.get(self.board.in_hand.remote())
+        in_hand: set[int] = ask(self.board.in_hand)
         return in_hand <= over
 
     def _watch(self) -> None:
         while not self._is_over.wait(0.1):
             if self._stop.is_set():
                 with suppress(ray.exceptions.RayError):
-                    ray.get(self.board.stop.remote())
+                    ask(self.board.stop)
                     self.is_told = True
                 return
 
@@ -133,7 +143,6 @@ class RemoteFlag:
         # Ends with the board: then the pool is over, and Ray ends this process.
         with suppress(ray.exceptions.RayError):
             while True:
-                asked = self._board.is_stopped.remote(self.worker, STOP_WAIT_SECONDS)
-                self._is_set = bool(ray.get(asked))
+                self._is_set = ask(self._board.is_stopped, self.worker, STOP_WAIT_SECONDS)
                 if self._is_set:
                     time.sleep(BEAT_SECONDS)

@@ -19,7 +19,7 @@ import ray.exceptions
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from ganray.errors import GanrayError, RunFailedError
-from ganray.pipelines.board import RemoteFlag, StopRelay
+from ganray.pipelines.board import Beginning, RemoteFlag, StopRelay, ask
 from ganray.pipelines.node_watch import can_hold
 from ganray.pipelines.stop import GracefulStop
 from ganray.pipelines.workers import WorkersConfig, ray_cluster
@@ -245,7 +245,7 @@ class GanrayWorker(Generic[JobT, OrderT, RowT]):
     def _begin(self, number: int) -> bool:
         """Whether an order may begin. Raises RunFailedError if too many workers were lost with
         it."""
-        beginning = ray.get(self.board.begin.remote(number, self.stopped.worker))
+        beginning: Beginning = ask(self.board.begin, number, self.stopped.worker)
         if beginning.losses > self.max_losses:
             raise RunFailedError(
                 f"workers were lost {beginning.losses} times on the same order. {_GO_ON}"

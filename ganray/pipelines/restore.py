@@ -21,7 +21,7 @@ from ganray.pipelines.placement import choose_workers, workers_for
 from ganray.pipelines.pool import orders_per_wave, run_pool
 from ganray.pipelines.recorder import Recorder
 from ganray.pipelines.restore_config import RestoreConfig
-from ganray.pipelines.restore_counts import count, first_summary, stop_beyond
+from ganray.pipelines.restore_counts import beyond, count, first_summary
 from ganray.pipelines.restore_job import new_job
 from ganray.pipelines.restore_orders import (
     STAGING_PREFIX,
@@ -40,9 +40,10 @@ from ganray.pipelines.restore_worker import RestoreWorker
 from ganray.pipelines.run_log import log_run
 from ganray.pipelines.scene_book import SceneBook
 from ganray.pipelines.scenes_ahead import scenes_ahead
-from ganray.pipelines.stop import DEADLINE, GracefulStop
+from ganray.pipelines.stop import DEADLINE, MAX_FAILED, GracefulStop
 from ganray.pipelines.summary import REPORT_NAME, RunFolder, Summary
 from ganray.pipelines.workers import ray_cluster, submission_id
+from ganray.report.amounts import counted
 from ganray.storage import Store, open_store
 
 Report = Callable[[LedgerRow | WindowDone], None]
@@ -81,20 +82,23 @@ def run_restoration(
     listening = nullcontext(stop) if stop else GracefulStop()
     with listening as stopping, log_run(run_id), claimed(target, run_id) as claim:
         plan = plan_restoration(preparation)
-        run = _Run(plan, run_id, started, report)
+        run = _Run(plan, run_id, started, report, stopping)
         begin(plan)
         with run.meters:
-            run.to_the_end(stopping, claim)
+            run.to_the_end(claim)
     return RestoreResult(run.summary, tuple(run.failures), run.page)
 
 
 class _Run:
     """One run of the restore job, from its plan to its summary."""
 
-    def __init__(self, plan: RestorePlan, run_id: str, started: float, report: Report) -> None:
+    def __init__(
+        self, plan: RestorePlan, run_id: str, started: float, report: Report, stop: GracefulStop
+    ) -> None:
         self.plan = plan
         self.started = started
         self.report = report
+        self.stop = stop
         self.target: Store = open_store(plan.config.target)
         self.workers = choose_workers(plan)
         self.job = new_job(plan, run_id, num_workers=self.workers.max, started_at=_now())
@@ -107,29 +111,38 @@ class _Run:
         self.worker_seconds: dict[str, float] = {}
         self.nodes: list[NodeCount] = []
         self.page = ""
+        self.beyond = ""
         self.failures = [(row.key, row.reason) for row in islice(plan.failed_before, KEPT_FAILURES)]
 
-    def to_the_end(self, stop: GracefulStop, claim: Claim) -> None:
+    def to_the_end(self, claim: Claim) -> None:
         """Restore everything; the summary and the report are written whatever happens."""
         self._begin()
         try:
             self._record_unusable()
-            for outcome in self._outcomes(stop):
+            for outcome in self._outcomes():
                 self._take(outcome)
                 self._require_claim(claim)
         finally:
-            self.summary.stopped = stop.reason
+            self.summary.stopped = self.stop.reason
             self._end(sys.exception())
-        if self.summary.inputs.pending and stop.reason == DEADLINE:
+        self._require_done()
+        if not self.summary.inputs.pending:
+            self._require_claim(claim)
+            self._clean_up()
+
+    def _require_done(self) -> None:
+        """Raise RunFailedError if too much failed, or if something is left over for another reason
+        than a deadline."""
+        inputs = self.summary.inputs
+        if not self.beyond and (not inputs.pending or self.stop.reason == DEADLINE):
             return
-        if self.summary.inputs.pending:
-            why = "stopped by SIGTERM" if stop.is_set() else "some work was lost"
-            raise RunFailedError(
-                f"{why}; {self.summary.inputs.pending} inputs are still to be done. What is "
-                "recorded stays done; run the same command again to go on"
-            )
-        self._require_claim(claim)
-        self._clean_up()
+        why = self.beyond or ("stopped by SIGTERM" if self.stop.is_set() else "some work was lost")
+        report = f". Report: {self.page}" if self.page else ""
+        raise RunFailedError(
+            f"{why}; {inputs.pending} of {counted(inputs.listed, 'input')} are still to be done, "
+            f"{inputs.restored} were restored by this run. What is recorded stays done; run the "
+            f"same command again to go on{report}"
+        )
 
     def _require_claim(self, claim: Claim) -> None:
         if claim.lost:
@@ -164,13 +177,13 @@ class _Run:
             self.recorder.record(row)
             self._handle_row(row)
 
-    def _outcomes(self, stop: GracefulStop) -> Iterator[Told]:
+    def _outcomes(self) -> Iterator[Told]:
         """What workers report, wave by wave: inputs first, then windows and scenes as they
         come up. All waves share one cluster."""
         images = self.plan.orders(self.workers.max, skip=self._split_ahead())
         is_connected = False
         with ExitStack() as cluster:
-            while not stop.is_set():
+            while not self.stop.is_set():
                 found: Iterator[WorkOrder] = chain(self.scenes.orders(), images)
                 orders = list(islice(found, orders_per_wave(self.workers)))
                 if not orders:
@@ -180,11 +193,11 @@ class _Run:
                     is_connected = True
                     num_cpus = self.workers.max * self.workers.cpus
                     cluster.enter_context(ray_cluster(workers, num_cpus))
-                    stop.listen_again()
+                    self.stop.listen_again()
                     cluster.enter_context(NodeWatch(workers.resources, self._take_nodes))
                     self.meters.connected(self.summary.inputs)
                     cluster.callback(self.meters.flush)
-                yield from run_pool(RestoreWorker, self.job, orders, workers, stop)
+                yield from run_pool(RestoreWorker, self.job, orders, workers, self.stop)
 
     def _take_nodes(self, nodes: NodeCount) -> None:
         self.nodes.append(nodes)
@@ -241,7 +254,9 @@ class _Run:
             if len(self.failures) < KEPT_FAILURES:
                 self.failures.append((row.key, row.reason))
                 self.folder.add_event({"event": "failed", "key": row.key, "reason": row.reason})
-            stop_beyond(self.summary, self.plan.config.max_failed)
+            self.beyond = self.beyond or beyond(self.plan, self.summary)
+            if self.beyond:
+                self.stop.ask(MAX_FAILED)
 
     def _end(self, error: BaseException | None) -> None:
         self.summary.seconds = time.perf_counter() - self.started
@@ -250,7 +265,7 @@ class _Run:
         self.folder.add_event({"event": "ended", "time": _now()} | self.summary.as_dict()["inputs"])
         self.folder.write_events()
         self.folder.write_summary(self.summary)
-        trouble = (str(error) or type(error).__name__) if error else ""
+        trouble = (str(error) or type(error).__name__) if error else self.beyond
         crew = Crew(self.workers.max, self.nodes)
         digest = self.job.generator_digest
         ended = EndedRun(self.plan.config, self.summary, digest, crew, trouble)

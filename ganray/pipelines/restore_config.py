@@ -133,7 +133,8 @@ class RestoreConfig(Selection):
     dicom: DicomConfig = DicomConfig()
     video: VideoConfig = VideoConfig()
     max_failed: Fraction = 1.0
-    """Fraction of the inputs that may fail before the run stops."""
+    """Fraction of the inputs that may fail in one run before it stops; those that failed in
+    earlier ones do not count."""
     retry_failed: bool = False
     """Try again the inputs that failed in an earlier run for a lasting reason."""
     limits: LimitsConfig = LimitsConfig()

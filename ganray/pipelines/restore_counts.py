@@ -1,11 +1,11 @@
 """The counts of a restoration: as it begins, after every row, and when too many inputs failed."""
 
 from ganray.codecs.catalog import family_of
-from ganray.errors import RunFailedError
 from ganray.ledger import LedgerRow
 from ganray.pipelines.outcomes import may_pass
 from ganray.pipelines.restore_plan import RestorePlan
 from ganray.pipelines.summary import InputCounts, Summary
+from ganray.report.amounts import counted
 
 NOT_FOR_DIAGNOSIS = "restored DICOM objects are not for diagnosis, which each of them says"
 
@@ -39,11 +39,13 @@ def count(summary: Summary, row: LedgerRow) -> None:
     summary.output_pixels += row.output_pixels
 
 
-def stop_beyond(summary: Summary, max_failed: float) -> None:
-    """Raise RunFailedError if more than this share of the inputs has failed."""
-    counts = summary.inputs
-    if counts.failed > max_failed * counts.listed:
-        raise RunFailedError(
-            f"{counts.failed} of {counts.listed} inputs failed, more than max_failed="
-            f"{max_failed:g} allows; what is restored stays. See ganray ledger for the reasons"
-        )
+def beyond(plan: RestorePlan, summary: Summary) -> str:
+    """By how much more inputs failed in this run than `max_failed` allows; empty if not."""
+    inputs, allowed = summary.inputs, plan.config.max_failed
+    num_failed = inputs.failed - len(plan.failed_before)
+    if num_failed <= allowed * inputs.listed:
+        return ""
+    return (
+        f"{num_failed} of {counted(inputs.listed, 'input')} failed in this run, more than "
+        f"max_failed={allowed:g} allows: ganray ledger {plan.config.target} tells why"
+    )

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ganray.claim import claiming_runs
 from ganray.errors import NotFoundError
 from ganray.pipelines.archives import open_archive
+from ganray.pipelines.stop import MAX_FAILED
 from ganray.pipelines.summary import (
     EVENTS_NAME,
     RUNS_PREFIX,
@@ -28,13 +29,15 @@ RUN_ID_TIME = "%Y%m%dT%H%M%S"
 SECONDS_PER_HOUR = 3600
 
 RunState = Literal[
-    "done", "some_failed", "deadline", "stopped", "unfinished", "running", "claimed", "lost"
-]
+    "done", "some_failed", "failed", "deadline", "stopped", "unfinished",
+    "running", "claimed", "lost",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class RunLine:
-    """One run. `state` is `unfinished` where work was left over, and `lost` where a run was killed
+    """One run. `state` is `failed` where more inputs failed than `max_failed` allows, `unfinished`
+    where work was left over for another reason than a stop, and `lost` where a run was killed
     before it could write its summary: what it recorded is in the ledger. `claimed` is a run of
     another machine, which goes on or was killed: the next run on the target finds out.
 
@@ -111,6 +114,8 @@ def _state_without_end(run_id: str, claiming: dict[str, bool]) -> RunState:
 
 
 def _state(inputs: InputCounts, stopped: str) -> RunState:
+    if stopped == MAX_FAILED:
+        return "failed"
     if inputs.pending:
         return "deadline" if stopped == "deadline" else "stopped" if stopped else "unfinished"
     return "some_failed" if inputs.failed else "done"

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 SIGTERM = "SIGTERM"
 DEADLINE = "deadline"
+MAX_FAILED = "max_failed"
 
 
 class GracefulStop:

@@ -87,6 +87,7 @@ def test_a_job_that_is_stopped_and_submitted_again_redoes_nothing(
     # The same from what is installed on the nodes, and nothing uploaded.
     again = submit(head, "again", "--", "python", "-m", "ganray", "restore", *words)
     assert again.returncode == 0, again.stdout + again.stderr
+    assert "Board" not in again.stdout, again.stdout
     assert "succeeded" in status(head, "again")
     assert f"{len(recorded)} unchanged" in again.stdout
     after = rows(target)
@@ -106,7 +107,7 @@ def test_a_job_that_waits_for_a_node_hears_a_stop(head: RayHead, tmp_path: Path)
     wait_until(lambda: "event=waiting_for_nodes" in log_of(head, "waiting"), SECONDS)
     head.ray("job", "stop", "waiting")
     log = log_of(head, "waiting")
-    assert "stopped by SIGTERM; 2 inputs are still to be done" in log, log
+    assert "stopped by SIGTERM; 2 of 2 inputs are still to be done" in log, log
     assert "Traceback" not in log, log
 
 

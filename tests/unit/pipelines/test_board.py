@@ -82,7 +82,8 @@ def test_a_pool_has_ended_once_it_is_stopped_and_what_is_in_hand_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     in_hand = SimpleNamespace(remote=lambda: {1, 2})
-    monkeypatch.setattr(board, "ray", SimpleNamespace(get=lambda found: found))
+    fake_ray = SimpleNamespace(get=lambda found: found, exceptions=ray.exceptions)
+    monkeypatch.setattr(board, "ray", fake_ray)
     monkeypatch.setattr(board, "LOOK_SECONDS", 0.0)
     relay = board.StopRelay(None)
     relay.board = SimpleNamespace(in_hand=in_hand)
@@ -90,3 +91,24 @@ def test_a_pool_has_ended_once_it_is_stopped_and_what_is_in_hand_is_over(
     relay.is_told = True
     assert not relay.has_ended({1})
     assert relay.has_ended({1, 2, 3})
+
+
+@pytest.mark.parametrize(("num_breaks", "is_answered"), [(3, True), (board.ATTEMPTS, False)])
+def test_a_connection_that_breaks_for_a_moment_is_tried_again(
+    num_breaks: int, is_answered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks = iter(range(num_breaks))
+
+    def get(answer: str) -> str:
+        if next(breaks, None) is not None:
+            raise ray.exceptions.ActorUnavailableError("connection reset", b"a" * 16)
+        return answer
+
+    monkeypatch.setattr(board, "ray", SimpleNamespace(get=get, exceptions=ray.exceptions))
+    monkeypatch.setattr(board, "PAUSE_SECONDS", 0)
+    question = SimpleNamespace(remote=lambda: "yes")
+    if is_answered:
+        assert board.ask(question) == "yes"
+    else:
+        with pytest.raises(ray.exceptions.ActorUnavailableError):
+            board.ask(question)
