@@ -268,6 +268,25 @@ def test_too_many_failures_stop_the_run(tmp_path: Path) -> None:
     assert "The run ended early: 2 of 5 inputs failed" in page.read_text()
 
 
+def test_what_is_in_flight_when_too_many_failed_is_counted(tmp_path: Path) -> None:
+    archive, target = tmp_path / "archive", tmp_path / "restored"
+    write_pictures(archive, 12)
+    for index in range(3):
+        (archive / f"bad-{index}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    outcome = ganray_here(
+        "restore", f"source={archive}", f"target={target}", *ON_RAY, "max_failed=0.1"
+    )
+    assert outcome.code == FAILED
+    assert "max_failed=0.1" in outcome.errors and "Report: " in outcome.errors
+    inputs = ganray_here("status", str(target), "--json").json["inputs"]
+    assert inputs["restored"] == len(list(target.glob("*.png")))
+    (run,) = ganray_here("runs", str(target), "--json").json
+    assert run["state"] == "failed"
+    # What failed in an earlier run stops no later one.
+    again = ganray_here("restore", f"source={archive}", f"target={target}", "max_failed=0.1")
+    assert again.code == SOME_FAILED, again.text
+
+
 def test_the_plan_is_printed_and_nothing_is_written(tmp_path: Path) -> None:
     write_pictures(tmp_path / "archive", 3)
     words = f"source={tmp_path}/archive", f"target={tmp_path}/restored"
