@@ -80,7 +80,7 @@ def test_a_stop_lets_the_orders_at_hand_end_and_begins_no_other(tmp_path: Path) 
     stop.ask("deadline")
     told += rows
     begun = (tmp_path / "notes").read_text().split()
-    assert told == begun
+    assert sorted(told) == sorted(begun)
     assert len(begun) < 300
 
 
