@@ -2,6 +2,7 @@
 
 import time
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -50,8 +51,9 @@ def test_nodes_come_for_the_backlog_are_replaced_when_lost_and_go_when_it_is_don
     counts = ganray_here("status", str(tmp_path / "restored"), "--json").json["inputs"]
     assert (counts["restored"], counts["pending"]) == (NUM_INPUTS, 0)
     numbers = nodes_told(tmp_path / "restored")
-    assert numbers[0] == 0 and max(numbers) == MAX_NODES, numbers
-    assert min(numbers[numbers.index(MAX_NODES) :]) < MAX_NODES, "the losses were not seen"
+    # A lost node counts, beside the one in its place, until Ray has noticed.
+    assert numbers[0] == 0 and max(numbers) >= MAX_NODES, numbers
+    assert any(later < earlier for earlier, later in pairwise(numbers)), "the losses were not seen"
     # Of each of the two nodes that were lost at most the order at hand came again.
     assert len(read_lines(notes)) <= NUM_INPUTS + 2 * INPUTS_PER_ORDER
 
