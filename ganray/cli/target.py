@@ -3,13 +3,14 @@
 import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 from ganray.cli.exit_codes import DONE, FAILED
 from ganray.cli.terminal import parse_target, print_json, print_json_list, say
 from ganray.ledger import LedgerRow
 from ganray.pipelines.prune import list_vanished, prune_target
-from ganray.pipelines.status import LedgerEntry, read_entries, read_status
+from ganray.pipelines.runs import read_run
+from ganray.pipelines.status import EntryState, LedgerEntry, read_entries, read_status
 from ganray.pipelines.verify import Audit, Problem, repair_target, verify_target
 from ganray.report.amounts import counted
 
@@ -24,10 +25,11 @@ def status(words: Sequence[str]) -> int:
     """`ganray status TARGET [--json]`."""
     target, as_json = parse_target(words, "status", "counts and state of a target")
     summary = read_status(target)
+    state = read_run(target, summary.run_id).state
     if as_json:
-        return print_json(summary.as_dict())
+        return print_json(summary.as_dict() | {"state": state})
     counts = summary.inputs
-    say(f"{target}: run {summary.run_id}")
+    say(f"{target}: run {summary.run_id}, {state.replace('_', ' ')}")
     say(
         f"  inputs   {counts.listed} listed: {counts.restored} restored, "
         f"{counts.unchanged} unchanged, {counts.failed} failed, {counts.pending} pending"
@@ -43,9 +45,14 @@ def status(words: Sequence[str]) -> int:
 
 
 def ledger(words: Sequence[str]) -> int:
-    """`ganray ledger TARGET [--json]`."""
-    target, as_json = parse_target(words, "ledger", "one line per input")
-    entries = read_entries(target)
+    """`ganray ledger TARGET [--json] [--state STATE]`."""
+    parser = argparse.ArgumentParser("ganray ledger", description="one line per input")
+    parser.add_argument("target", metavar="TARGET")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--state", choices=get_args(EntryState), help="only inputs in this state")
+    options = parser.parse_args(words)
+    as_json, state = options.json, options.state
+    entries = (each for each in read_entries(options.target) if state in (None, each.state))
     if as_json:
         return print_json_list(_public(entry) for entry in entries)
     for entry in entries:

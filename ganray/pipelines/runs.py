@@ -77,6 +77,12 @@ def read_runs(target: str) -> Iterator[RunLine]:
         yield from pool.map(lambda run_id: _read(store, run_id, claiming), ids)
 
 
+def read_run(target: str, run_id: str) -> RunLine:
+    """One run of a target, which is there."""
+    store = open_archive(target)
+    return _read(store, run_id, claiming_runs(store))
+
+
 def _read(store: Store, run_id: str, claiming: dict[str, bool]) -> RunLine:
     planned = _first_event(store, run_id)
     line = RunLine(

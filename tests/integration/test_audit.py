@@ -137,6 +137,16 @@ def test_a_name_that_is_not_utf8_is_listed_once_and_kills_no_command(tmp_path: P
         ganray(command, target, PYTHONIOENCODING="ascii")
 
 
+def test_what_failed_is_listed_alone_and_the_status_tells_of_it(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "archive", 1)
+    (tmp_path / "archive" / "bad.png").write_bytes(b"no picture")
+    assert restore(tmp_path).code == SOME_FAILED
+    target = f"{tmp_path}/restored"
+    listed = ganray_here("ledger", target, "--state", "failed").output.splitlines()
+    assert [line.split()[:2] for line in listed] == [["failed", "bad.png"]]
+    assert "some failed" in ganray_here("status", target).output.splitlines()[0]
+
+
 def test_say_escapes_what_cannot_be_written(capsys: pytest.CaptureFixture[str]) -> None:
     say(f"{LATIN}: ü")
     assert capsys.readouterr().out == "latin-\\udce9.png: ü\n"

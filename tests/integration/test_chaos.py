@@ -188,9 +188,10 @@ def test_sigterm_finishes_what_is_in_flight_and_records_it(workers: str, tmp_pat
     assert driver.returncode == FAILED, output
     assert "stopped by SIGTERM" in output
     assert "Traceback" not in output
-    status = ganray_here("status", str(target), "--json").json["inputs"]
-    assert status["restored"] > 0
-    assert status["pending"] > 0
+    status = ganray_here("status", str(target), "--json").json
+    assert status["state"] == "stopped"
+    assert status["inputs"]["restored"] > 0
+    assert status["inputs"]["pending"] > 0
     written = {path.name for path in target.glob("*.png")}
     assert written == {key for key, row in states(target).items() if row["state"] == "restored"}
     assert ganray_here(*words).code == DONE

@@ -122,10 +122,11 @@ def test_a_driver_killed_in_the_middle_redoes_nothing_and_loses_nothing(tmp_path
 
     before = Ledger(open_store(str(target))).read()
     assert 5 <= len(before) < number
-    status = ganray_here("status", str(target), "--json").json["inputs"]
-    assert status["listed"] == number
-    assert status["restored"] == len(before)
-    assert status["pending"] == number - len(before)
+    status = ganray_here("status", str(target), "--json").json
+    assert status["state"] == "lost"
+    assert status["inputs"]["listed"] == number
+    assert status["inputs"]["restored"] == len(before)
+    assert status["inputs"]["pending"] == number - len(before)
 
     assert ganray(*words).code == DONE
     after = Ledger(open_store(str(target))).read()
