@@ -28,7 +28,7 @@ ROWS_AT_ONCE = 1 << 15
 
 @dataclass(frozen=True)
 class Known:
-    """A restored input as the ledger has it."""
+    """A restored input as the ledger has it; `is_earlier` if an earlier run restored it."""
 
     key: str
     output: str
@@ -39,6 +39,7 @@ class Known:
     colour_drift: float | None
     clipped: float | None
     seam_error: float | None
+    is_earlier: bool
 
 
 @dataclass
@@ -68,7 +69,8 @@ class Scope:
 
 @dataclass
 class Findings:
-    """Sums over the ledger; what is kept of single rows is bounded.
+    """Sums over the ledger; what is kept of single rows is bounded, and of earlier runs only where
+    the run itself leaves room: a night's report shows what that night restored.
 
     `fine` counts each figure in FINE_BINS from 0 to 1 and `beyond` above; `pixels` are restored
     input pixels of the run in TIME_BINS from its beginning to its end, `inputs` those that it was
@@ -94,8 +96,10 @@ class Findings:
             pc.equal(table["config_digest"], self.scope.config_digest),
         )
         table = table.filter(current)
+        is_earlier = pc.not_equal(table["run_id"], self.scope.run_id)
+        table = table.append_column("is_earlier", is_earlier)
         restored = table.filter(pc.equal(table["state"], "restored"))
-        self._add_pace(table.filter(pc.equal(table["run_id"], self.scope.run_id)))
+        self._add_pace(table.filter(pc.invert(table["is_earlier"])))
         self._add_failed(table.filter(pc.equal(table["state"], "failed")))
         self.num_restored += restored.num_rows
         if restored.num_rows:
@@ -139,10 +143,12 @@ class Findings:
     def _keep_worst(self, restored: pa.Table) -> None:
         measured = restored.filter(pc.is_valid(restored["consistency"]))
         order = pc.select_k_unstable(
-            measured, self.scope.num_worst, [("consistency", "descending")]
+            measured,
+            self.scope.num_worst,
+            [("is_earlier", "ascending"), ("consistency", "descending")],
         ) if self.scope.num_worst else []  # fmt: skip
         found = [*self.worst, *_known(measured.take(order))] if len(order) else self.worst
-        found.sort(key=lambda known: (-(known.consistency or 0), known.key))
+        found.sort(key=lambda known: (known.is_earlier, -(known.consistency or 0), known.key))
         self.worst = found[: self.scope.num_worst]
 
     def _add_failed(self, failed: pa.Table) -> None:
@@ -158,7 +164,10 @@ class Findings:
 
 
 class _Draw:
-    """A uniform sample of rows whose number is not known: each draws a lot, the lowest stay."""
+    """A uniform sample of rows whose number is not known: each draws a lot, the lowest stay.
+
+    Those of earlier runs draw higher ones than all of the run itself.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -166,7 +175,8 @@ class _Draw:
         self._lots = np.zeros(0)
 
     def add(self, table: pa.Table, rng: np.random.Generator) -> None:
-        lots = np.concatenate([self._lots, rng.random(table.num_rows)])
+        drawn = rng.random(table.num_rows) + table["is_earlier"].to_numpy()
+        lots = np.concatenate([self._lots, drawn])
         joined = table if self.table is None else pa.concat_tables([self.table, table])
         kept = np.argsort(lots)[: self.size]
         # Copied, so that no slice keeps a large table in memory.

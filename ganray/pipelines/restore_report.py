@@ -207,6 +207,8 @@ def _pair(known: Known, config: RestoreConfig) -> Pair:
         notes.append(f"colour drift {number(known.colour_drift)}")
     if known.flags:
         notes.append(f"flagged: {known.flags}")
+    if known.is_earlier:
+        notes.append("restored by an earlier run")
     return Pair(config.source, known.key, config.target, known.output, tuple(notes))
 
 

@@ -71,6 +71,18 @@ def test_what_is_drawn_is_uniform_repeatable_and_never_among_the_worst() -> None
     assert once == again
 
 
+def test_earlier_runs_are_shown_only_where_the_run_itself_leaves_room() -> None:
+    earlier = [row(n, run_id="earlier") for n in range(100, 300)]
+    own = [row(n) for n in range(5)]
+    found = gather_findings(ledger_of([*earlier, *own]), scope(3, 4))
+    assert [known.key for known in found.worst] == [row(n).key for n in (4, 3, 2)]
+    assert [known.is_earlier for known in found.random] == [False, False, True, True]
+    found = gather_findings(ledger_of([*earlier, row(0)]), scope(3, 0))
+    assert [known.key for known in found.worst] == [row(n).key for n in (0, 299, 298)]
+    assert [known.is_earlier for known in found.worst] == [False, True, True]
+    assert found.num_restored == 201
+
+
 def test_every_restored_input_counts_once_in_each_figure() -> None:
     found = gather_findings(ledger_of([row(n) for n in range(300)]), scope())
     assert found.fine["consistency"].sum() == 300

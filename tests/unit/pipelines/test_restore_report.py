@@ -84,6 +84,14 @@ def test_a_page_shows_pictures_failures_trust_cost_and_provenance(tmp_path: Path
     assert "Consistency error" in html and "How far to trust it" in html
 
 
+def test_pictures_of_earlier_runs_are_marked(tmp_path: Path) -> None:
+    run = ended(tmp_path)
+    for number in range(3):
+        write_pair(tmp_path, f"{number}.png", number)
+    rows = [row(run, f"{n}.png", run_id="earlier" if n else RUN_ID) for n in range(3)]
+    assert page_of(tmp_path, run, rows).count("restored by an earlier run") == 2
+
+
 def test_a_picture_that_cannot_be_shown_is_named_in_its_place(tmp_path: Path) -> None:
     run = ended(tmp_path)
     write_pair(tmp_path, "good.png", 0)
