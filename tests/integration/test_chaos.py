@@ -201,6 +201,7 @@ def test_sigterm_finishes_what_is_in_flight_and_records_it(workers: str, tmp_pat
 EVIL = textwrap.dedent(
     """
     import os, signal, time
+    import numpy
     import PIL.Image
 
     honest = PIL.Image.Image.load
@@ -212,7 +213,7 @@ EVIL = textwrap.dedent(
         if deed == "hang":
             time.sleep(1000)
         if deed == "bloat":
-            self.bloat = [bytearray(2**28) for _ in range(64)]
+            self.bloat = [numpy.empty(2**28, numpy.uint8) for _ in range(64)]
         return honest(self, *args, **kwargs)
 
     PIL.Image.Image.load = load
