@@ -200,7 +200,7 @@ def test_sigterm_finishes_what_is_in_flight_and_records_it(workers: str, tmp_pat
 
 EVIL = textwrap.dedent(
     """
-    import os, signal, time
+    import os, resource, signal, time
     import numpy
     import PIL.Image
 
@@ -213,6 +213,9 @@ EVIL = textwrap.dedent(
         if deed == "hang":
             time.sleep(1000)
         if deed == "bloat":
+            # Without a limit a process would be ended by the kernel, for want of memory.
+            if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+                os.kill(os.getpid(), signal.SIGKILL)
             self.bloat = [numpy.empty(2**28, numpy.uint8) for _ in range(64)]
         return honest(self, *args, **kwargs)
 
