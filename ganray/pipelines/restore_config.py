@@ -40,7 +40,8 @@ class LimitsConfig(Section):
     """Seconds of one step of one window, or of one frame of a film: to decode, to restore, or to
     write it."""
     memory_bytes: Positive = 2**33
-    """Memory that decoding one input may take beyond the worker's own."""
+    """Memory that decoding one input may take beyond the worker's own; on Ray from the second
+    attempt on, after a worker that died of it."""
 
 
 class TrustConfig(Section):
