@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from glob import escape
+from itertools import groupby
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
@@ -50,10 +51,13 @@ def print_help(job: Job[SectionT]) -> int:
     say(f"usage: {job.usage}\n\n{job.purpose}\n\n  {job.example}\n")
     if job.plan:
         say(f"--plan {job.plan}")
-    say("Fields come from the YAML file, then from key=value, which win; each key once.\n")
-    for field in sorted(describe(job.config), key=lambda field: field.key not in job.first):
-        values = f"  ({field.expected})" if field.expected not in ("", "text") else ""
-        say(f"  {field.key} = {field.default}{values}\n      {field.description}")
+    say("Fields come from the YAML file, then from key=value, which win; each key once.")
+    fields = sorted(describe(job.config), key=lambda field: field.key not in job.first)
+    for _, section in groupby(fields, lambda field: field.key.rpartition(".")[0]):
+        say("")
+        for field in section:
+            values = f"  ({field.expected})" if field.expected not in ("", "text") else ""
+            say(f"  {field.key} = {field.default}{values}\n      {field.description}")
     return DONE
 
 
