@@ -169,7 +169,7 @@ def _failures(findings: Findings) -> Iterator[Section]:
         "What failed",
         tuple(parts),
         lead="An input that cannot be restored keeps no output. Its neighbours are not affected. "
-        "ganray ledger lists every one with its reason.",
+        "ganray ledger TARGET --state failed lists every one with its reason.",
     )
 
 
