@@ -28,7 +28,7 @@ COMMANDS = {
     "explain": "where a generator invents detail, as a page: IMAGE [key=value …]",
     "status": "counts and state of a target: TARGET [--json]",
     "runs": "a target's history of runs: TARGET [--json]",
-    "ledger": "one line per input: TARGET [--json] [--state failed]",
+    "ledger": "one line per input: TARGET [--json] [--state STATE]",
     "verify": "audit the archive against a target: TARGET [--json] [--repair]",
     "prune": "outputs whose inputs are gone: TARGET [--delete]",
     "inspect": "what a checkpoint or an image is: FILE [--json]; without FILE, the networks",

@@ -106,4 +106,7 @@ def print_result(result: RestoreResult, config: RestoreConfig) -> None:
     for key, reason in result.failed[:MAX_LISTED]:
         say(f"  failed {key}: {reason}")
     if counts.failed > MAX_LISTED:
-        say(f"  … and {counts.failed - MAX_LISTED} more: ganray ledger {config.target}")
+        say(
+            f"  … and {counts.failed - MAX_LISTED} more: "
+            f"ganray ledger {config.target} --state failed"
+        )

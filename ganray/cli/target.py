@@ -9,13 +9,12 @@ from ganray.cli.exit_codes import DONE, FAILED
 from ganray.cli.terminal import parse_target, print_json, print_json_list, say
 from ganray.ledger import LedgerRow
 from ganray.pipelines.prune import list_vanished, prune_target
-from ganray.pipelines.runs import read_run
 from ganray.pipelines.status import EntryState, LedgerEntry, read_entries, read_status
 from ganray.pipelines.verify import Audit, Problem, repair_target, verify_target
 from ganray.report.amounts import counted
 
 ROW_FIELDS = (
-    *("reason", "output", "attempts", "seconds"),
+    *("reason", "output", "generator_digest", "attempts", "seconds"),
     *("consistency", "colour_drift", "clipped", "non_finite", "seam_error", "flags"),
     *("lost", "run_id"),
 )
@@ -24,12 +23,11 @@ ROW_FIELDS = (
 def status(words: Sequence[str]) -> int:
     """`ganray status TARGET [--json]`."""
     target, as_json = parse_target(words, "status", "counts and state of a target")
-    summary = read_status(target)
-    state = read_run(target, summary.run_id).state
+    found = read_status(target)
     if as_json:
-        return print_json(summary.as_dict() | {"state": state})
-    counts = summary.inputs
-    say(f"{target}: run {summary.run_id}, {state.replace('_', ' ')}")
+        return print_json(found.as_dict())
+    summary, counts = found.summary, found.summary.inputs
+    say(f"{target}: run {summary.run_id}, {found.state.replace('_', ' ')}")
     say(
         f"  inputs   {counts.listed} listed: {counts.restored} restored, "
         f"{counts.unchanged} unchanged, {counts.failed} failed, {counts.pending} pending"

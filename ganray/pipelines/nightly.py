@@ -147,7 +147,8 @@ def _run_passes(
     """Restore, and again while something failed that may pass; each result is added."""
     for left in reversed(range(config.retries + 1)):
         try:
-            result = _run_pass(config, listener, stop)
+            before = tuple(result.summary.run_id for result in results)
+            result = _run_pass(config, listener, stop, before)
         except UnreachableError as error:
             if not left or stop.wait(RETRY_PAUSE_SECONDS):
                 raise
@@ -170,11 +171,15 @@ def _require_own_end(result: RestoreResult, stop: GracefulStop) -> None:
         )
 
 
-def _run_pass(config: NightlyConfig, listener: Listener, stop: GracefulStop) -> RestoreResult:
+def _run_pass(
+    config: NightlyConfig, listener: Listener, stop: GracefulStop, before: tuple[str, ...]
+) -> RestoreResult:
     """One restoration, once no other run is at work on the target."""
     while True:
         try:
-            return run_restoration(config.restoration, listener.begin, listener.report, stop)
+            return run_restoration(
+                config.restoration, listener.begin, listener.report, stop, before
+            )
         except ClaimedError as error:
             if config.overlap == "stop" or stop.wait(CLAIM_POLL_SECONDS):
                 raise

@@ -68,12 +68,14 @@ def run_restoration(
     begin: Callable[[RestorePlan], None],
     report: Report,
     stop: GracefulStop | None = None,
+    passes_before: tuple[str, ...] = (),
 ) -> RestoreResult:
     """Restore what the ledger does not show as done.
 
     `begin` gets the plan before any work, `report` every row as it is recorded, and every window of
     a scene. SIGTERM ends the run once what is in flight is recorded, which is a failure; so does a
-    deadline that asks `stop`, which is none. Raises GanrayError; what was recorded stays done.
+    deadline that asks `stop`, which is none. The report shows what `passes_before`, runs of the
+    same night, restored as the run's own. Raises GanrayError; what was recorded stays done.
     """
     started = time.perf_counter()
     preparation = prepare(config)
@@ -82,7 +84,7 @@ def run_restoration(
     listening = nullcontext(stop) if stop else GracefulStop()
     with listening as stopping, log_run(run_id), claimed(target, run_id) as claim:
         plan = plan_restoration(preparation)
-        run = _Run(plan, run_id, started, report, stopping)
+        run = _Run(plan, run_id, started, report, stopping, passes_before)
         begin(plan)
         with run.meters:
             run.to_the_end(claim)
@@ -93,9 +95,16 @@ class _Run:
     """One run of the restore job, from its plan to its summary."""
 
     def __init__(
-        self, plan: RestorePlan, run_id: str, started: float, report: Report, stop: GracefulStop
+        self,
+        plan: RestorePlan,
+        run_id: str,
+        started: float,
+        report: Report,
+        stop: GracefulStop,
+        passes_before: tuple[str, ...],
     ) -> None:
         self.plan = plan
+        self.passes_before = passes_before
         self.started = started
         self.report = report
         self.stop = stop
@@ -268,7 +277,8 @@ class _Run:
         trouble = (str(error) or type(error).__name__) if error else self.beyond
         crew = Crew(self.workers.max, self.nodes)
         digest = self.job.generator_digest
-        ended = EndedRun(self.plan.config, self.summary, digest, crew, trouble)
+        before = self.passes_before
+        ended = EndedRun(self.plan.config, self.summary, digest, crew, trouble, before)
         if write_restore_report(self.folder, ended):
             self.page = f"{self.plan.config.target.rstrip('/')}/{self.folder.prefix}{REPORT_NAME}"
 

@@ -40,8 +40,8 @@ class LimitsConfig(Section):
     """Seconds of one step of one window, or of one frame of a film: to decode, to restore, or to
     write it."""
     memory_bytes: Positive = 2**33
-    """Memory that decoding one input may take beyond the worker's own; on Ray from the second
-    attempt on, after a worker that died of it."""
+    """Memory that decoding one input may take beyond the worker's own; on Ray only in a worker that
+    replaces one that died, and nowhere of frames of films."""
 
 
 class TrustConfig(Section):

@@ -47,5 +47,6 @@ def beyond(plan: RestorePlan, summary: Summary) -> str:
         return ""
     return (
         f"{num_failed} of {counted(inputs.listed, 'input')} failed in this run, more than "
-        f"max_failed={allowed:g} allows: ganray ledger {plan.config.target} tells why"
+        f"max_failed={allowed:g} allows: ganray ledger {plan.config.target} --state failed tells "
+        "why"
     )

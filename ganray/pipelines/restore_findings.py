@@ -56,6 +56,7 @@ class Scope:
     """Whose rows are meant: of a run, and of all runs by the same generator and configuration.
 
     `began` and `ended` are seconds since the epoch. `num_worst` and `num_random` rows are kept.
+    `passes_before` are runs of the same night, whose rows are shown as the run's own.
     """
 
     run_id: str
@@ -65,12 +66,13 @@ class Scope:
     ended: float
     num_worst: int
     num_random: int
+    passes_before: tuple[str, ...] = ()
 
 
 @dataclass
 class Findings:
-    """Sums over the ledger; what is kept of single rows is bounded, and of earlier runs only where
-    the run itself leaves room: a night's report shows what that night restored.
+    """Sums over the ledger; what is kept of single rows is bounded. Of those to be shown, rows of
+    earlier runs are kept only where the run itself leaves room.
 
     `fine` counts each figure in FINE_BINS from 0 to 1 and `beyond` above; `pixels` are restored
     input pixels of the run in TIME_BINS from its beginning to its end, `inputs` those that it was
@@ -96,18 +98,21 @@ class Findings:
             pc.equal(table["config_digest"], self.scope.config_digest),
         )
         table = table.filter(current)
-        is_earlier = pc.not_equal(table["run_id"], self.scope.run_id)
+        own = pa.array([self.scope.run_id, *self.scope.passes_before])
+        is_earlier = pc.invert(pc.is_in(table["run_id"], value_set=own))
         table = table.append_column("is_earlier", is_earlier)
         restored = table.filter(pc.equal(table["state"], "restored"))
-        self._add_pace(table.filter(pc.invert(table["is_earlier"])))
+        self._add_pace(table.filter(pc.equal(table["run_id"], self.scope.run_id)))
         self._add_failed(table.filter(pc.equal(table["state"], "failed")))
         self.num_restored += restored.num_rows
         if restored.num_rows:
             self._add_figures(restored)
             self._keep_worst(restored)
-            self._random.add(restored, rng)
+            # Beyond every lot of the run's own.
+            handicaps = restored["is_earlier"].to_numpy()
+            self._random.add(restored, rng.random(restored.num_rows) + handicaps)
             tiffs = restored.filter(pc.match_substring_regex(restored["key"], r"(?i)\.tiff?$"))
-            self._tiffs.add(tiffs, rng)
+            self._tiffs.add(tiffs, rng.random(tiffs.num_rows))
 
     def __post_init__(self) -> None:
         # More than are shown: some of them may be among the worst.
@@ -164,19 +169,15 @@ class Findings:
 
 
 class _Draw:
-    """A uniform sample of rows whose number is not known: each draws a lot, the lowest stay.
-
-    Those of earlier runs draw higher ones than all of the run itself.
-    """
+    """A sample of rows whose number is not known: those with the lowest lots stay."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.table: pa.Table | None = None
         self._lots = np.zeros(0)
 
-    def add(self, table: pa.Table, rng: np.random.Generator) -> None:
-        drawn = rng.random(table.num_rows) + table["is_earlier"].to_numpy()
-        lots = np.concatenate([self._lots, drawn])
+    def add(self, table: pa.Table, lots: NDArray[np.float64]) -> None:
+        lots = np.concatenate([self._lots, lots])
         joined = table if self.table is None else pa.concat_tables([self.table, table])
         kept = np.argsort(lots)[: self.size]
         # Copied, so that no slice keeps a large table in memory.

@@ -5,6 +5,7 @@ the run's summary and its ledger, and from a few pictures that are read again.
 """
 
 import logging
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,13 +42,15 @@ MOST_REASONS = 25
 
 @dataclass(frozen=True)
 class EndedRun:
-    """A run whose report is to be written. `trouble` is what ended it early, or empty."""
+    """A run whose report is to be written. `trouble` is what ended it early, or empty;
+    `passes_before` are earlier runs of the same night."""
 
     config: RestoreConfig
     summary: Summary
     generator_digest: str
     crew: Crew
     trouble: str = ""
+    passes_before: tuple[str, ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -79,12 +82,13 @@ def restore_page(folder: RunFolder, run: EndedRun) -> Page:
         now,
         run.config.report.worst,
         run.config.report.random,
+        run.passes_before,
     )
     findings = gather_findings(Ledger(folder.store), scope)
     pictures = _read(run, findings)
     sections = (
         _outcome(run),
-        *_failures(findings),
+        *_failures(findings, run.config.target),
         *_pictures(findings, pictures),
         *trust_section(run.config, findings),
         *pace_section(findings, run.summary, run.crew),
@@ -154,7 +158,7 @@ def _outcome(run: EndedRun) -> Section:
     return Section("Outcome", (Counts(f"{counted(counts.listed, 'input')} listed", shown), *notes))
 
 
-def _failures(findings: Findings) -> Iterator[Section]:
+def _failures(findings: Findings, target: str) -> Iterator[Section]:
     reasons = sorted(findings.reasons.values(), key=lambda reason: -reason.number)
     if not reasons:
         return
@@ -169,7 +173,7 @@ def _failures(findings: Findings) -> Iterator[Section]:
         "What failed",
         tuple(parts),
         lead="An input that cannot be restored keeps no output. Its neighbours are not affected. "
-        "ganray ledger TARGET --state failed lists every one with its reason.",
+        f"ganray ledger {shlex.quote(target)} --state failed lists every one with its reason.",
     )
 
 
@@ -220,7 +224,8 @@ def _pictures(findings: Findings, pictures: Pictures) -> Iterator[Section]:
     )
     for title, rows, lead in (
         ("Where to look first", findings.worst,
-         "The restorations that, brought back to the input's size, differ most from it. "),
+         "The restorations that, brought back to the input's size, differ most from it: those of "
+         "this run first. "),
         ("Drawn at random", findings.random, "What the rest is like. "),
     ):  # fmt: skip
         shown: list[Strip] = [strips[known.key] for known in rows if known.key in strips]

@@ -77,17 +77,11 @@ def read_runs(target: str) -> Iterator[RunLine]:
         yield from pool.map(lambda run_id: _read(store, run_id, claiming), ids)
 
 
-def read_run(target: str, run_id: str) -> RunLine:
-    """One run of a target, which is there."""
-    store = open_archive(target)
-    return _read(store, run_id, claiming_runs(store))
-
-
 def _read(store: Store, run_id: str, claiming: dict[str, bool]) -> RunLine:
     planned = _first_event(store, run_id)
     line = RunLine(
         run_id=run_id,
-        state=_state_without_end(run_id, claiming),
+        state=state_without_end(run_id, claiming),
         started_at=_started_at(run_id),
         generator=str(planned.get("asked", "")),
         generator_digest=str(planned.get("generator", "")),
@@ -103,7 +97,7 @@ def _read(store: Store, run_id: str, claiming: dict[str, bool]) -> RunLine:
     price = planned.get("cost_per_worker_hour")
     return replace(
         line,
-        state=_state(inputs, summary.get("stopped", "")),
+        state=state_at_end(inputs, summary.get("stopped", "")),
         inputs=inputs,
         input_pixels=summary["input_pixels"],
         seconds=seconds,
@@ -113,13 +107,15 @@ def _read(store: Store, run_id: str, claiming: dict[str, bool]) -> RunLine:
     )
 
 
-def _state_without_end(run_id: str, claiming: dict[str, bool]) -> RunState:
+def state_without_end(run_id: str, claiming: dict[str, bool]) -> RunState:
+    """The state of a run that has no summary, by the claims on its target."""
     if run_id not in claiming:
         return "lost"
     return "running" if claiming[run_id] else "claimed"
 
 
-def _state(inputs: InputCounts, stopped: str) -> RunState:
+def state_at_end(inputs: InputCounts, stopped: str) -> RunState:
+    """The state of a run by the counts of its summary, and what stopped it."""
     if stopped == MAX_FAILED:
         return "failed"
     if inputs.pending:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import yaml
 
+from ganray.claim import claiming_runs
 from ganray.config import build_config
 from ganray.errors import NotFoundError, StorageError
 from ganray.ledger import Ledger, LedgerRow, Version
@@ -15,6 +16,7 @@ from ganray.pipelines.archives import open_archive
 from ganray.pipelines.masks import with_masks
 from ganray.pipelines.restore_config import RestoreConfig
 from ganray.pipelines.restore_plan import join
+from ganray.pipelines.runs import RunState, state_at_end, state_without_end
 from ganray.pipelines.spool import Spool
 from ganray.pipelines.summary import (
     CONFIG_NAME,
@@ -41,6 +43,17 @@ class LedgerEntry:
     etag: str
     state: EntryState
     row: LedgerRow | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the latest run of a target came to, or has come to so far."""
+
+    summary: Summary
+    state: RunState
+
+    def as_dict(self) -> dict[str, Any]:
+        return self.summary.as_dict() | {"state": self.state}
 
 
 @dataclass(frozen=True)
@@ -108,14 +121,16 @@ def open_latest_run(target: str) -> LatestRun:
     return LatestRun(store, run_id, config, _generator_digest(store, run_id))
 
 
-def read_status(target: str) -> Summary:
-    """The latest run's summary; of a run that was killed, what its ledger shows."""
+def read_status(target: str) -> Status:
+    """The latest run's summary and state; of a run that has none, what its ledger shows."""
     run = open_latest_run(target)
     text = read_run_file(run.store, run.run_id, SUMMARY_NAME)
     if text is None:
-        return _summarise_ledger(run)
+        state = state_without_end(run.run_id, claiming_runs(run.store))
+        return Status(_summarise_ledger(run), state)
     values = json.loads(text)
-    return Summary(**(values | {"inputs": InputCounts(**values["inputs"])}))
+    summary = Summary(**(values | {"inputs": InputCounts(**values["inputs"])}))
+    return Status(summary, state_at_end(summary.inputs, summary.stopped))
 
 
 def read_entries(target: str) -> Iterator[LedgerEntry]:

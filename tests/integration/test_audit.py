@@ -144,6 +144,10 @@ def test_what_failed_is_listed_alone_and_the_status_tells_of_it(tmp_path: Path) 
     target = f"{tmp_path}/restored"
     listed = ganray_here("ledger", target, "--state", "failed").output.splitlines()
     assert [line.split()[:2] for line in listed] == [["failed", "bad.png"]]
+    (entry,) = ganray_here("ledger", target, "--json", "--state", "failed").json
+    assert entry["key"] == "bad.png" and entry["generator_digest"]
+    with pytest.raises(SystemExit):
+        ganray_here("ledger", target, "--state", "lost")
     assert "some failed" in ganray_here("status", target).output.splitlines()[0]
 
 

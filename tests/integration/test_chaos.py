@@ -246,7 +246,7 @@ def test_inputs_that_crash_hang_or_bloat_fail_by_name_and_their_neighbours_do_no
     }
     assert "crashed" in found["crash.png"]["reason"]
     assert "limits.seconds" in found["hang.png"]["reason"]
-    assert "limits.memory_bytes" in found["bloat.png"]["reason"]
+    assert "raise limits.memory_bytes" in found["bloat.png"]["reason"]
     assert ganray_here("verify", f"{tmp_path}/restored").code == DONE
 
 

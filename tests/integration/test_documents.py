@@ -96,6 +96,11 @@ def test_help_has_an_example_of_keys_that_there_are(name: str) -> None:
     assert ("--plan " in words) == (name not in WITHOUT_PLAN)
 
 
+def test_help_leaves_a_line_between_sections() -> None:
+    words = ganray_here("restore", "--help").output
+    assert "\n\n  workers.min = " in words and "\n\n  workers.max = " not in words
+
+
 def test_help_shows_the_values_of_a_choice() -> None:
     words = ganray_here("restore", "--help").output
     assert '  output.format = "same"  (same, png, jpeg, webp or tiff)' in words

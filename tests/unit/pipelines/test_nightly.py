@@ -128,12 +128,23 @@ def night(
         passes: list[Attempt | RestoreResult | Exception], **fields: Any
     ) -> tuple[NightResult | Exception, list[dict[str, Any]]]:
         remaining = iter(passes)
+        ended: list[str] = []
+        told: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
 
-        def restore(config: RestoreConfig, begin: Any, report: Any, stop: GracefulStop) -> Any:
+        def restore(
+            config: RestoreConfig,
+            begin: Any,
+            report: Any,
+            stop: GracefulStop,
+            passes_before: tuple[str, ...],
+        ) -> RestoreResult:
+            told.append((passes_before, tuple(ended)))
             found = next(remaining)
             if isinstance(found, Exception):
                 raise found
-            return found if isinstance(found, RestoreResult) else found(stop)
+            done = found if isinstance(found, RestoreResult) else found(stop)
+            ended.append(done.summary.run_id)
+            return done
 
         monkeypatch.setattr(nightly, "run_restoration", restore)
         config = NightlyConfig(target=str(tmp_path / "target"), webhook="https://host", **fields)
@@ -142,6 +153,7 @@ def night(
         except Exception as error:
             done = error
         assert next(remaining, None) is None, "a pass too few"
+        assert all(before == ended_by_then for before, ended_by_then in told)
         return done, posted
 
     return run

@@ -1,14 +1,18 @@
 """What is gathered from a ledger: the same as from all rows at once, in bounded memory."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ganray.ledger import Ledger, LedgerRow
 from ganray.pipelines.restore_findings import (
+    COLUMNS,
     FINE_BINS,
     MOST_REASONS,
     MOST_TIFFS,
     TIME_BINS,
+    Findings,
     Scope,
     gather_findings,
     kind_of_reason,
@@ -81,6 +85,32 @@ def test_earlier_runs_are_shown_only_where_the_run_itself_leaves_room() -> None:
     assert [known.key for known in found.worst] == [row(n).key for n in (0, 299, 298)]
     assert [known.is_earlier for known in found.worst] == [False, True, True]
     assert found.num_restored == 201
+    found = gather_findings(ledger_of(earlier), scope(3, 4))
+    assert [known.key for known in found.worst] == [row(n).key for n in (299, 298, 297)]
+
+
+def test_passes_of_the_same_night_count_as_the_run_itself() -> None:
+    rows = [row(1, run_id="pass"), row(2, run_id="earlier"), row(0)]
+    found = gather_findings(ledger_of(rows), replace(scope(3, 0), passes_before=("pass",)))
+    assert [known.key for known in found.worst] == [row(n).key for n in (1, 0, 2)]
+    assert found.inputs.sum() == 1, "the pace is of the run alone"
+
+
+def test_it_does_not_matter_in_which_tables_the_rows_come() -> None:
+    rows = [row(n, run_id="run" if n % 7 == 0 else "earlier") for n in range(60)]
+    (table,) = ledger_of(rows).scan_columns(COLUMNS)
+    found, rng = Findings(scope(12, 4)), np.random.default_rng(0)
+    for start in range(0, 60, 5):
+        found.add(table.slice(start, 5), rng)
+    found.finish()
+    own, rest = [56, 49, 42, 35, 28, 21, 14, 7, 0], [59, 58, 57]
+    assert [known.key for known in found.worst] == [row(n).key for n in (*own, *rest)]
+    assert {known.is_earlier for known in found.random} == {True}
+
+
+def test_rows_that_were_never_measured_are_not_among_the_worst() -> None:
+    found = gather_findings(ledger_of([row(n, consistency=None) for n in range(3)]), scope())
+    assert not found.worst and len(found.random) == 3
 
 
 def test_every_restored_input_counts_once_in_each_figure() -> None:
