@@ -25,7 +25,7 @@ from ganray.pipelines.archives import absolute_uri
 from ganray.pipelines.metrics import NIGHT_END, NIGHT_START, Meters
 from ganray.pipelines.nightly_config import NightlyConfig
 from ganray.pipelines.nightly_deadline import moment_of, seconds_until_stop, stopping_after
-from ganray.pipelines.nightly_notify import notify
+from ganray.pipelines.nightly_notify import notify, url_of
 from ganray.pipelines.restore import Report, RestoreResult, run_restoration
 from ganray.pipelines.restore_plan import RestorePlan
 from ganray.pipelines.stop import DEADLINE, SIGTERM, GracefulStop
@@ -108,6 +108,9 @@ def run_night(config: NightlyConfig, listener: Listener) -> NightResult:
         ended_at="",
         deadline=_iso(moment) if moment else "",
     )
+    # What is missing is told while it can still be mended.
+    if config.webhook:
+        url_of(config.webhook)
     seconds = seconds_until_stop(moment, started, config.margin) if moment else None
     results: list[RestoreResult] = []
     with GracefulStop() as stop, stopping_after(seconds, stop):

@@ -23,9 +23,8 @@ def notify(webhook: str, content: Mapping[str, Any]) -> bool:
     It never lasts longer than POST_SECONDS, however slowly the other side answers. The URL is
     never logged: its host alone.
     """
-    url = os.environ.get(webhook[1:], "") if webhook.startswith("$") else webhook
-    if not is_web_address(url):
-        _log.warning("event=notify_failed cause='%s holds no http(s) URL'", webhook)
+    url = url_of(webhook)
+    if not url:
         return False
     taken: list[bool] = []
     data = json.dumps(content).encode()
@@ -35,6 +34,17 @@ def notify(webhook: str, content: Mapping[str, Any]) -> bool:
     if thread.is_alive():
         _fail(url, f"no answer within {POST_SECONDS:g} s")
     return taken == [True]
+
+
+def url_of(webhook: str) -> str:
+    """The URL itself, or the one that `$NAME` stands for; empty, and logged, if that is none."""
+    is_named = webhook.startswith("$")
+    url = os.environ.get(webhook[1:], "") if is_named else webhook
+    if is_web_address(url):
+        return url
+    trouble = "holds no http(s) URL" if url else "is not set"
+    _log.warning("event=notify_failed cause='%s %s'", webhook if is_named else "webhook", trouble)
+    return ""
 
 
 def _post(url: str, data: bytes) -> bool:

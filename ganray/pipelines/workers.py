@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import socket
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +19,12 @@ from ganray.config import Section
 from ganray.errors import ConfigError, RunFailedError
 
 NotNegative = Annotated[int, Field(ge=0)]
+HEAD_SECONDS = 20.0
+CONNECT_SECONDS = 5.0
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """By which Ray's job server tells the process that it starts of its job."""
+
+_WAY_OUT = "Check RAY_ADDRESS, HOST:6379 of a head, or unset it to run on this machine"
 
 
 class WorkersConfig(Section):
@@ -61,8 +67,10 @@ def ray_cluster(workers: WorkersConfig, num_cpus: float) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    address = os.environ.get("RAY_ADDRESS", "")
+    _require_head(address)
     # On a cluster the workers' warnings belong into the log of the job.
-    is_shared = bool(os.environ.get("RAY_ADDRESS"))
+    is_shared = bool(address)
     quiet = {"logging_level": logging.ERROR, "log_to_driver": is_shared}
     try:
         if is_shared:
@@ -70,10 +78,8 @@ def ray_cluster(workers: WorkersConfig, num_cpus: float) -> Iterator[None]:
         else:
             logical = max(os.cpu_count() or 1, int(num_cpus + 0.999))
             ray.init(address="local", num_cpus=logical, include_dashboard=False, **quiet)
-    except (ConnectionError, RuntimeError) as error:
-        raise RunFailedError(
-            f"no Ray cluster: {error}. Check RAY_ADDRESS, or unset it to run on this machine"
-        ) from error
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise RunFailedError(f"no Ray cluster: {error}. {_WAY_OUT}") from error
     _configure_ray_data()
     try:
         _require_gpus(workers)
@@ -102,6 +108,29 @@ def submission_id() -> str:
 def beside_driver() -> NodeAffinitySchedulingStrategy:
     """For an actor that must not be lost with a worker's machine."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+def _require_head(address: str) -> None:
+    """Raise RunFailedError where nobody listens: Ray would try for minutes. A head that is being
+    started has HEAD_SECONDS."""
+    if address.startswith(("http://", "https://")):
+        raise RunFailedError(
+            f"RAY_ADDRESS={address} is of Ray's job server, which `ray job` alone takes. {_WAY_OUT}"
+        )
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or "/" in host:
+        return
+    deadline = time.monotonic() + HEAD_SECONDS
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+            return
+        except (OSError, OverflowError) as error:
+            if time.monotonic() > deadline:
+                raise RunFailedError(
+                    f"no Ray head answers at RAY_ADDRESS={address}: {error}. {_WAY_OUT}"
+                ) from error
+            time.sleep(1)
 
 
 def _configure_ray_data() -> None:

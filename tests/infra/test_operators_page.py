@@ -10,7 +10,7 @@ from tests.infra.manifests import OVERLAYS, ROOT
 
 PAGE = (ROOT / "infra" / "README.md").read_text()
 LINES = [
-    line for block in re.findall(r"```\n(.*?)```", PAGE, re.DOTALL) for line in block.split("\n")
+    line for block in re.findall(r"```\w*\n(.*?)```", PAGE, re.DOTALL) for line in block.split("\n")
 ]
 
 

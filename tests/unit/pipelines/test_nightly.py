@@ -147,7 +147,8 @@ def night(
             return done
 
         monkeypatch.setattr(nightly, "run_restoration", restore)
-        config = NightlyConfig(target=str(tmp_path / "target"), webhook="https://host", **fields)
+        fields = {"webhook": "https://host"} | fields
+        config = NightlyConfig(target=str(tmp_path / "target"), **fields)
         try:
             done: NightResult | Exception = run_night(config, Listener(print, print))
         except Exception as error:
@@ -338,6 +339,19 @@ def test_a_webhook_that_is_not_there_fails_nothing(
 ) -> None:
     assert not nightly_notify.notify(wrong, {})
     assert "event=notify_failed" in caplog.text
+
+
+def test_a_webhook_whose_variable_is_not_set_is_told_before_the_night(
+    night: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[str] = []
+
+    def restore(stop: GracefulStop) -> RestoreResult:
+        told.append(caplog.text)
+        return result(restored=1)
+
+    night([restore], webhook="$NO_SUCH_VARIABLE")
+    assert "$NO_SUCH_VARIABLE is not set" in told[0]
 
 
 def test_a_webhook_that_never_answers_is_not_waited_for(
