@@ -277,8 +277,7 @@ class _Run:
         trouble = (str(error) or type(error).__name__) if error else self.beyond
         crew = Crew(self.workers.max, self.nodes)
         digest = self.job.generator_digest
-        before = self.passes_before
-        ended = EndedRun(self.plan.config, self.summary, digest, crew, trouble, before)
+        ended = EndedRun(self.plan.config, self.summary, digest, crew, trouble, self.passes_before)
         if write_restore_report(self.folder, ended):
             self.page = f"{self.plan.config.target.rstrip('/')}/{self.folder.prefix}{REPORT_NAME}"
 
