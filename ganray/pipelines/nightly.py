@@ -133,6 +133,8 @@ def _run_exported(
     meters = Meters()
     outcome: NightOutcome = "failed"
     with shared_cluster(config.workers), meters.exporting():
+        # Before the listing of a large archive, which may take minutes.
+        stop.listen_again()
         meters.set(NIGHT_START, time.time())
         try:
             _run_passes(config, listener, stop, results)

@@ -1,8 +1,10 @@
 """Deadlines mean the moment they say; passes, waiting and outcomes of a night."""
 
 import json
+import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -259,6 +261,25 @@ def stopped_meanwhile(found: RestoreResult | Exception) -> Attempt:
         return found
 
     return attempt
+
+
+def test_sigterm_is_heard_though_a_cluster_has_taken_it(
+    night: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def taking(workers: object) -> Iterator[None]:
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        yield
+
+    def restore(stop: GracefulStop) -> RestoreResult:
+        signal.raise_signal(signal.SIGTERM)
+        return result(pending=1, stopped=stop.reason)
+
+    monkeypatch.setattr(nightly, "shared_cluster", taking)
+    before = signal.getsignal(signal.SIGTERM)
+    done, _ = night([restore])
+    assert done.result.summary.stopped == SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_night_that_sigterm_keeps_from_another_pass_is_stopped(night: Any) -> None:
